@@ -1,0 +1,93 @@
+"""What a backend is: a support table and three verbs (look for gaps, compile, submit)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from flowbridge.ir.features import Feature
+
+if TYPE_CHECKING:
+    from flowbridge.artifacts.store import Store
+    from flowbridge.backends.support import Support
+    from flowbridge.ir.flow import FlowGraph
+    from flowbridge.records.files import RunFiles
+    from flowbridge.records.models import RunRecord, RunState, TaskRecord, TaskStarted
+    from flowbridge.settings import Profile
+
+Event = "TaskStarted | TaskRecord"
+Listener = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run whose flow, parameters and code bundle are in the store and whose `run.json` is written. Nothing has started.
+
+    Attributes:
+        graph: The flow.
+        record: What `run.json` says.
+        store: Where values are.
+        files: The records of this run.
+        profile: The settings in force.
+        functions: The step functions by step id, where the run was started from the process that holds them; else None.
+        listener: Told of every `TaskStarted` and `TaskRecord` as they become known, from any thread.
+    """
+
+    graph: FlowGraph
+    record: RunRecord
+    store: Store
+    files: RunFiles
+    profile: Profile
+    functions: Mapping[str, Callable[..., Any]] | None = None
+    listener: Listener = field(default=lambda event: None)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a backend made of a flow: files by relative name, the one a user wants first."""
+
+    files: Mapping[str, bytes]
+    notes: Sequence[str] = ()
+
+    def write(self, target: Path) -> list[Path]:
+        """Write the files: the first to `target` itself, any further ones beside it.
+
+        Returns:
+            The paths written, the main one first.
+        """
+        paths = [target if i == 0 else target.parent / name for i, name in enumerate(self.files)]
+        for path, content in zip(paths, self.files.values(), strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return paths
+
+
+class Submission(Protocol):
+    """A run that was handed to a backend."""
+
+    def wait(self, timeout: float | None = None) -> RunState:
+        """Wait until the run is over (or `timeout` seconds) and return its state."""
+
+    def cancel(self) -> None:
+        """End the run: running tasks are stopped with their whole process tree, waiting ones never start."""
+
+
+class Backend(Protocol):
+    """One way to run flows. Found by name through the entry-point group ``flowbridge.backends``; made without arguments."""
+
+    name: str
+    support: Mapping[Feature, Support]
+
+    def gaps(self, graph: FlowGraph, profile: Profile) -> list[str]:
+        """Return every reason, beyond the support table, why this flow cannot run here; with step names and the way out."""
+
+    def notes(self, graph: FlowGraph, profile: Profile) -> list[str]:
+        """Return what `flowbridge check` should tell besides: counts of pods, sizes, what is emulated and how."""
+
+    def compile(self, graph: FlowGraph, profile: Profile) -> Compiled:
+        """Translate the flow to the backend's own form."""
+
+    def submit(self, run: PreparedRun) -> Submission:
+        """Start the run. Either it exists on both sides after this returns, or on none."""

@@ -1,0 +1,65 @@
+"""What a backend can do, as data: one complete table per backend, read by checks, errors, docs and tests alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from flowbridge.ir.features import Feature, features_of
+
+if TYPE_CHECKING:
+    from flowbridge.ir.flow import FlowGraph
+
+
+@dataclass(frozen=True)
+class Native:
+    """The system behind the backend does it itself."""
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """flowbridge does it in a way of its own."""
+
+    how: str
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """It is refused before anything runs.
+
+    Attributes:
+        reason: Why, as half a sentence.
+        whose: ``ours``: not built yet. ``upstream``: the system lacks it. ``never``: it makes no sense there.
+        instead: The way out, as a full sentence.
+    """
+
+    reason: str
+    whose: Literal["ours", "upstream", "never"]
+    instead: str = ""
+
+
+Support = Native | Emulated | Unsupported
+
+
+def complete(table: Mapping[Feature, Support]) -> Mapping[Feature, Support]:
+    """Return the table as it is, if it has a line for every feature.
+
+    Raises:
+        TypeError: A feature is missing; raised when the backend is imported, so it cannot be forgotten.
+    """
+    missing = [f.name for f in Feature if f not in table]
+    if missing:
+        raise TypeError("support table lacks " + ", ".join(missing))
+    return table
+
+
+def table_gaps(flow: FlowGraph, table: Mapping[Feature, Support]) -> list[str]:
+    """Return one sentence per feature the flow uses and the table refuses, with the steps that use it."""
+    gaps = []
+    for feature, users in features_of(flow).items():
+        support = table[feature]
+        if isinstance(support, Unsupported):
+            shown = ", ".join(users[:5]) + (f" and {len(users) - 5} more" if len(users) > 5 else "")  # noqa: PLR2004
+            gaps.append(f"{feature.value}, used by {shown}: {support.reason}. {support.instead}".rstrip())
+    return gaps

@@ -1,0 +1,132 @@
+"""Where an input of a step comes from. Bindings are resolved by the worker, from records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from flowbridge.ir.base import FrozenModel, TaggedModel, JsonValue
+
+
+class PathItem(FrozenModel):
+    """One step of a deferred access on an output: ``.accuracy`` or ``["a"]`` / ``[3]``."""
+
+    kind: Literal["attr", "item"]
+    key: str | int
+
+
+Path = tuple[PathItem, ...]
+
+
+class Constant(TaggedModel):
+    """A value known when the flow was built.
+
+    Values that JSON holds exactly are kept as they are. Any other (an array in a notebook, a tuple, an object of the user's)
+    is pickled by value, base64, in `pickled`; `value` is then None and `shown` its repr.
+    """
+
+    kind: Literal["constant"] = "constant"
+    value: JsonValue = None
+    pickled: str | None = None
+    shown: str | None = None
+
+
+class FromParameter(TaggedModel):
+    """The value of a flow parameter, or something inside it."""
+
+    kind: Literal["parameter"] = "parameter"
+    name: str
+    path: Path = ()
+
+
+class FromStep(TaggedModel):
+    """An output of a step, or something inside it.
+
+    With c the number of leading maps that the scopes of producer and consumer share, the first c indices of the consumer
+    choose the task; every further map of the producer collects: the value is then a list, in the order of the items, nested once
+    for each such map. `path` is applied to each collected value, not to the list; a `path` on the collected list itself is in `then`.
+    """
+
+    kind: Literal["step"] = "step"
+    step: str
+    output: str
+    path: Path = ()
+    then: Path = ()
+
+
+class FromItem(TaggedModel):
+    """The item that this task of a map is for (`each(...)`), or something inside it."""
+
+    kind: Literal["item"] = "item"
+    map: str
+    field: str
+    path: Path = ()
+
+
+class FirstOf(TaggedModel):
+    """The first of several values that was not skipped."""
+
+    kind: Literal["first"] = "first"
+    choices: tuple[Binding, ...]
+    path: Path = ()
+
+
+class ListOf(TaggedModel):
+    """A list (or tuple) written in the flow with outputs inside it. Skipped ones make the whole skipped."""
+
+    kind: Literal["list"] = "list"
+    items: tuple[Binding, ...]
+    tuple_: bool = False
+
+
+class DictOf(TaggedModel):
+    """A dict written in the flow with outputs among its values."""
+
+    kind: Literal["dict"] = "dict"
+    items: tuple[tuple[str, Binding], ...]
+
+
+Binding = Annotated[
+    Constant | FromParameter | FromStep | FromItem | FirstOf | ListOf | DictOf,
+    Field(discriminator="kind"),
+]
+
+for _model in (FirstOf, ListOf, DictOf):
+    _model.model_rebuild()
+
+
+def walk(binding: Binding) -> Iterator[Binding]:
+    """Yield a binding and every binding inside it."""
+    yield binding
+    if isinstance(binding, FirstOf):
+        for choice in binding.choices:
+            yield from walk(choice)
+    elif isinstance(binding, ListOf):
+        for item in binding.items:
+            yield from walk(item)
+    elif isinstance(binding, DictOf):
+        for _, item in binding.items:
+            yield from walk(item)
+
+
+def steps_in(binding: Binding) -> Iterator[str]:
+    """Yield the id of each step that a binding takes an output of."""
+    for part in walk(binding):
+        if isinstance(part, FromStep):
+            yield part.step
+
+
+def maps_in(binding: Binding) -> Iterator[str]:
+    """Yield the id of each map that a binding takes an item of."""
+    for part in walk(binding):
+        if isinstance(part, FromItem):
+            yield part.map
+
+
+def parameters_in(binding: Binding) -> Iterator[str]:
+    """Yield the name of each flow parameter that a binding reads."""
+    for part in walk(binding):
+        if isinstance(part, FromParameter):
+            yield part.name

@@ -1,0 +1,1 @@
+"""What happened: immutable records of runs, tasks and attempts, one writer per file."""

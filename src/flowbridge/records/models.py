@@ -1,0 +1,167 @@
+"""The records of runs and tasks as they stand in the store. Everything the product shows about a run is derived from them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from flowbridge.artifacts.reference import Reference
+from flowbridge.ir.base import FrozenModel, JsonValue
+
+TaskState = Literal["pending", "running", "done", "cached", "skipped", "failed", "cancelled"]
+RunState = Literal["pending", "running", "done", "failed", "cancelled"]
+ReasonKind = Literal["error", "out_of_memory", "out_of_disk", "timeout", "lost_worker", "cancelled", "upstream", "condition"]
+Index = tuple[int, ...]
+
+
+class RunRecord(FrozenModel):
+    """``run.json``: what a run is; written once, before anything starts.
+
+    Attributes:
+        id: Unique in the store.
+        flow: Name of the flow.
+        graph: Reference of the flow's canonical JSON.
+        graph_digest: Digest of the flow (`ir.fingerprint.digest_of`).
+        bundle: Digest of the code bundle; None where the functions never leave this process (inline).
+        params: Parameters that JSON holds, for listings; `param_refs` has all of them.
+        param_refs: Each parameter's value in the store.
+        created: Seconds since the epoch.
+        on_failure: Whether tasks that do not depend on a failed one still run.
+    """
+
+    id: str
+    flow: str
+    graph: Reference
+    graph_digest: str
+    bundle: str | None = None
+    params: dict[str, JsonValue] = {}
+    param_refs: tuple[tuple[str, Reference], ...] = ()
+    backend: str
+    profile: str | None = None
+    created: float
+    user: str = ""
+    host: str = ""
+    commit: str | None = None
+    dirty: bool = False
+    python: str = ""
+    flowbridge: str = ""
+    tags: tuple[str, ...] = ()
+    on_failure: Literal["finish", "stop"] = "finish"
+    origin: str | None = None
+
+
+class Frame(FrozenModel):
+    """One line of a user's traceback."""
+
+    file: str
+    line: int
+    function: str
+    text: str = ""
+
+
+class Reason(FrozenModel):
+    """Why a task did not end done.
+
+    Attributes:
+        kind: Told apart so that people and retries can act on it.
+        message: One sentence for people.
+        error: Name of the exception's class.
+        traceback: The user's traceback as text, their own frames only where possible.
+        frames: The same, innermost last.
+        declared: Bytes declared, for `out_of_memory` and `out_of_disk`; seconds, for `timeout`.
+        used: Bytes or seconds used.
+        exit_code: Of the process, where it died; negative for a signal.
+    """
+
+    kind: ReasonKind
+    message: str
+    error: str | None = None
+    traceback: str | None = None
+    frames: tuple[Frame, ...] = ()
+    declared: float | None = None
+    used: float | None = None
+    exit_code: int | None = None
+
+
+class Usage(FrozenModel):
+    """What one attempt used: bytes and seconds. None where it could not be measured."""
+
+    peak_memory: int | None = None
+    cpu_time: float | None = None
+    wall_time: float | None = None
+    gpu_memory: int | None = None
+    disk: int | None = None
+
+
+class TaskStarted(FrozenModel):
+    """``<attempt>.start.json``: an attempt began."""
+
+    step: str
+    index: Index = ()
+    attempt: int = 0
+    started: float
+    host: str = ""
+    pid: int | None = None
+    native: str | None = None
+    gpus: tuple[str, ...] = ()
+
+
+class TaskRecord(FrozenModel):
+    """``<attempt>.end.json``: how an attempt ended. Also the record of a map's expansion, with `count`.
+
+    Attributes:
+        state: One of done, cached, skipped, failed, cancelled.
+        final: No further attempt follows. Always true but for a failed attempt that is retried.
+        allowed: The step has `allow_failure`: a failure counts as a skip for whoever needs it, and does not fail the run.
+        outputs: Each output's reference. Of a batch: each a list over its items. Of a map: each item field, a list over the items.
+        count: Of a map: the number of items.
+        items: Of a batch: the number of items this task took.
+        metrics: Last value of each metric.
+        series: All values logged, each (step, value), where more than one was logged.
+        extras: Figures, tables and checkpoints, by name.
+    """
+
+    step: str
+    index: Index = ()
+    attempt: int = 0
+    state: TaskState
+    final: bool = True
+    allowed: bool = False
+    outputs: tuple[tuple[str, Reference], ...] = ()
+    count: int | None = None
+    items: int | None = None
+    reason: Reason | None = None
+    started: float | None = None
+    finished: float
+    usage: Usage = Usage()
+    metrics: dict[str, float] = {}
+    series: dict[str, tuple[tuple[float | None, float], ...]] = {}
+    params: dict[str, JsonValue] = {}
+    extras: tuple[tuple[str, Reference], ...] = ()
+    host: str = ""
+    native: str | None = None
+    why: str | None = None
+
+    def output(self, name: str) -> Reference:
+        """Return one output's reference.
+
+        Raises:
+            KeyError: The task has no such output.
+        """
+        return dict(self.outputs)[name]
+
+
+class RunEnd(FrozenModel):
+    """``end.json``: a run is over."""
+
+    state: RunState
+    finished: float
+    message: str | None = None
+    counts: dict[str, int] = {}
+
+
+class RunNative(FrozenModel):
+    """``native.json``: where the run is found in the system behind the backend."""
+
+    backend: str
+    id: str
+    url: str | None = None
