@@ -88,12 +88,41 @@ class DictOf(TaggedModel):
     items: tuple[tuple[str, Binding], ...]
 
 
+class GridOf(TaggedModel):
+    """Every combination of some lists, as a list of dicts; the first name varies slowest."""
+
+    kind: Literal["grid"] = "grid"
+    items: tuple[tuple[str, Binding], ...]
+    path: Path = ()
+
+
+class Collected(TaggedModel):
+    """The list that a map of a flow gives where its body returns something other than a plain output of one of its own steps.
+
+    `value` is resolved once for each item, as a step inside the map would resolve it; items for which it is skipped are left out.
+    The map's own scope is a prefix of the consumer's. `path` is applied to the list.
+    """
+
+    kind: Literal["collected"] = "collected"
+    map: str
+    value: Binding
+    path: Path = ()
+
+
 Binding = Annotated[
-    Constant | FromParameter | FromStep | FromItem | FirstOf | ListOf | DictOf,
+    Constant
+    | FromParameter
+    | FromStep
+    | FromItem
+    | FirstOf
+    | ListOf
+    | DictOf
+    | GridOf
+    | Collected,
     Field(discriminator="kind"),
 ]
 
-for _model in (FirstOf, ListOf, DictOf):
+for _model in (FirstOf, ListOf, DictOf, GridOf, Collected):
     _model.model_rebuild()
 
 
@@ -106,9 +135,11 @@ def walk(binding: Binding) -> Iterator[Binding]:
     elif isinstance(binding, ListOf):
         for item in binding.items:
             yield from walk(item)
-    elif isinstance(binding, DictOf):
+    elif isinstance(binding, DictOf | GridOf):
         for _, item in binding.items:
             yield from walk(item)
+    elif isinstance(binding, Collected):
+        yield from walk(binding.value)
 
 
 def steps_in(binding: Binding) -> Iterator[str]:
@@ -119,9 +150,9 @@ def steps_in(binding: Binding) -> Iterator[str]:
 
 
 def maps_in(binding: Binding) -> Iterator[str]:
-    """Yield the id of each map that a binding takes an item of."""
+    """Yield the id of each map that a binding takes an item of, or collects."""
     for part in walk(binding):
-        if isinstance(part, FromItem):
+        if isinstance(part, FromItem | Collected):
             yield part.map
 
 

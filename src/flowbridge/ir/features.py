@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from flowbridge.ir import bindings as b
-from flowbridge.ir.control import bindings_of
+from flowbridge.ir.graph import all_bindings
 
 if TYPE_CHECKING:
     from flowbridge.ir.flow import FlowGraph, StepNode
@@ -102,9 +102,12 @@ def _map_uses(flow: FlowGraph) -> Iterator[tuple[Feature, str]]:
 
 
 def _binding_uses(flow: FlowGraph) -> Iterator[tuple[Feature, str]]:
-    for node in flow.steps:
-        inputs = [x for _, x in node.inputs] + [x for g in node.guards for x in bindings_of(g)]
-        if any(isinstance(part, b.FirstOf) for x in inputs for part in b.walk(x)):
+    for node in (*flow.steps, *flow.maps):
+        if any(
+            isinstance(part, b.FirstOf)
+            for x in all_bindings(node)
+            for part in b.walk(x)
+        ):
             yield Feature.FIRST, node.id
     if any(isinstance(part, b.FirstOf) for _, x in flow.result for part in b.walk(x)):
         yield Feature.FIRST, FLOW_WIDE

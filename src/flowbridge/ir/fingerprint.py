@@ -16,7 +16,13 @@ def canonical_json(value: object) -> bytes:
     Raises:
         ValueError: The value holds a NaN or an infinity, which JSON cannot say.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+    ).encode()
 
 
 def dump(model: BaseModel) -> bytes:

@@ -52,7 +52,7 @@ class StepNode(FrozenModel):
         code: The function, for steps in Python.
         container: The program, for container steps. Exactly one of `code` and `container` is set.
         inputs: Argument name and where its value comes from. Arguments left to the function's default are absent.
-        variadic: Names in `inputs` of the form ``*0``, ``*1`` ... are positional extras for ``*args``.
+            Names of the form ``*0``, ``*1`` ... are positional extras for ``*args``.
         outputs: The outputs; empty for a step that returns nothing.
         output_kind: How the return value splits into the outputs.
         scope: Ids of the maps this step is inside of, outermost first.
@@ -109,6 +109,7 @@ class FlowGraph(FrozenModel):
         maps: In the order of the calls.
         result: What the flow returns, by output name (``result`` for a single value); empty for a flow that returns nothing.
         result_kind: How those make up the return value.
+        result_type: Class of the return value where its kind is ``fields``, as ``module:qualname``.
         schedule: When a deployment starts it.
         platform: Raw settings of the whole flow for one backend each.
     """
@@ -121,6 +122,7 @@ class FlowGraph(FrozenModel):
     maps: tuple[MapNode, ...] = ()
     result: tuple[tuple[str, Binding], ...] = ()
     result_kind: Literal["none", "single", "tuple", "fields"] = "none"
+    result_type: str | None = None
     tags: tuple[str, ...] = ()
     schedule: Schedule | None = None
     platform: tuple[tuple[str, JsonValue], ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from flowbridge.ir.base import FrozenModel
-from flowbridge.ir.bindings import FromItem, FromStep, walk
+from flowbridge.ir.bindings import Collected, FromItem, FromStep, walk
 from flowbridge.ir.control import MapNode, bindings_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def dependencies(node: StepNode | MapNode) -> tuple[str, ...]:
         for part in walk(binding):
             if isinstance(part, FromStep):
                 found[part.step] = None
-            elif isinstance(part, FromItem):
+            elif isinstance(part, FromItem | Collected):
                 found[part.map] = None
     found.update(dict.fromkeys(node.after))
     return tuple(found)
@@ -73,7 +73,10 @@ def region_of(flow: FlowGraph, map_id: str | None) -> Region:
 def regions(flow: FlowGraph) -> dict[str | None, Region]:
     """Return every region of a flow, by the id of its map (None for the flow itself)."""
     nodes: list[StepNode | MapNode] = [*flow.steps, *flow.maps]
-    children: dict[str | None, dict[str, dict[str, None]]] = {None: {}, **{m.id: {} for m in flow.maps}}
+    children: dict[str | None, dict[str, dict[str, None]]] = {
+        None: {},
+        **{m.id: {} for m in flow.maps},
+    }
     for node in nodes:
         children[node.scope[-1] if node.scope else None][node.id] = {}
     for node in nodes:
@@ -169,5 +172,7 @@ def critical_length(flow: FlowGraph) -> dict[str, int]:
             users.setdefault(needed, []).append(node.id)
     length: dict[str, int] = {}
     for node_id in reversed(order(flow)):
-        length[node_id] = 1 + max((length.get(u, 0) for u in users.get(node_id, ())), default=0)
+        length[node_id] = 1 + max(
+            (length.get(u, 0) for u in users.get(node_id, ())), default=0
+        )
     return length

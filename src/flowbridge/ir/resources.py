@@ -11,7 +11,9 @@ from flowbridge.ir.base import FrozenModel
 
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 _DECIMAL = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
-_QUANTITY = re.compile(r"^\s*(?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*(?P<unit>[A-Za-z]*)\s*$")
+_QUANTITY = re.compile(
+    r"^\s*(?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*(?P<unit>[A-Za-z]*)\s*$"
+)
 _DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -53,7 +55,9 @@ def parse_cpu(text: str | float) -> float:
     except InvalidOperation:
         cores = Decimal(-1)
     if isinstance(text, bool) or not cores.is_finite() or cores <= 0:
-        raise ValueError(f"{text!r} is not a number of cores; write it like 2, 0.5 or '500m'")
+        raise ValueError(
+            f"{text!r} is not a number of cores; write it like 2, 0.5 or '500m'"
+        )
     return float(cores)
 
 
@@ -68,7 +72,9 @@ def parse_duration(text: str | float) -> float:
     raw = str(text).strip()
     parts = list(_DURATION.finditer(raw))
     if not parts or "".join(p.group(0) for p in parts) != raw:
-        raise ValueError(f"{text!r} is not a length of time; write it like '30s', '2h' or '1h30m'")
+        raise ValueError(
+            f"{text!r} is not a length of time; write it like '30s', '2h' or '1h30m'"
+        )
     return sum(float(p["number"]) * _SECONDS[p["unit"]] for p in parts)
 
 
@@ -77,7 +83,11 @@ def format_bytes(size: int) -> str:
     for unit, factor in reversed(_BINARY.items()):
         if size >= factor:
             amount = size / factor
-            return f"{amount:.0f}{unit}" if amount == int(amount) else f"{amount:.1f}{unit}"
+            return (
+                f"{amount:.0f}{unit}"
+                if amount == int(amount)
+                else f"{amount:.1f}{unit}"
+            )
     return f"{size}B"
 
 
