@@ -1,0 +1,1 @@
+"""The fast local scheduler: what runs when, in which process, with which resources."""

@@ -1,0 +1,412 @@
+"""The machine-wide account: every flowbridge process of a machine takes cores, memory, GPUs and named resources from it.
+
+A request is answered at once, with a lease or with None. Who gets None stands in the queue (`ledger_book` says in which order)
+until he asks again and is served, or withdraws. The account is a file that all processes append to under a lock (`ledger_file`),
+so there is no server to start; what a dead process held is taken back by whoever needs it next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import itertools
+import os
+import threading
+import time
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flowbridge.engine.capacity import Capacity
+from flowbridge.engine.ledger_book import CPU_UNIT, CUSTOM_UNIT, GPU_UNIT, Book, Entry, Need, Owner, Room, decide, entry_event, own_event
+from flowbridge.engine.ledger_file import LedgerFile
+from flowbridge.engine.ledger_places import Waker, account_path, is_alive, started_at, wake
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flowbridge.engine.capacity import Machine
+    from flowbridge.engine.ledger_file import Changes
+    from flowbridge.ir.resources import Resources
+
+_LOOK_FOR_DEAD = 0.2
+_ASK_AGAIN = 0.1
+_TAKES_NOTHING = 5.0
+_MISSED_TURN = 3.0
+_LONGEST_WAIT = 0.5
+_counter = itertools.count()
+
+
+@dataclass(frozen=True)
+class Holder:
+    """One who holds resources of this machine, or waits for them; for `flowbridge status`.
+
+    Attributes:
+        run: Id of the run.
+        task: The task, as its scheduler names it.
+        waiting: Whether it waits.
+        cpu: Cores.
+        memory: Bytes; None where none were declared.
+        gpus: Ids of the GPUs held.
+        gpu: Number of GPUs, or the share of one.
+        custom: Amounts of named resources.
+        lacking: What one who waits is short of: ``cpu``, ``memory``, ``gpu`` or the name of a resource.
+        pid: Of the process that runs the flow.
+        user: Name of its user.
+        since: Seconds since the epoch.
+    """
+
+    run: str
+    task: str
+    waiting: bool
+    cpu: float
+    memory: int | None
+    gpus: tuple[str, ...]
+    gpu: float
+    custom: tuple[tuple[str, float], ...]
+    lacking: tuple[str, ...]
+    pid: int
+    user: str
+    since: float
+
+
+class Lease:
+    """Resources that one task holds until `release`; a context manager too.
+
+    Attributes:
+        gpus: Ids of the GPUs, for `CUDA_VISIBLE_DEVICES`, each once.
+        cpu: Cores, of all nodes together.
+        memory: Bytes of all nodes together; None where none were declared.
+    """
+
+    def __init__(self, account: Account, entry: Entry, nodes: int) -> None:
+        amounts = dict(entry.need.amounts)
+        self.gpus: tuple[str, ...] = tuple(dict.fromkeys(entry.gpus))
+        self.cpu: float = amounts["cpu"] / CPU_UNIT
+        self.memory: int | None = amounts.get("memory")
+        self._pieces = entry.gpus
+        self._nodes = nodes
+        self._account = account
+        self._entry = entry
+
+    def gpus_of(self, node: int) -> tuple[str, ...]:
+        """Return the GPUs of one node of a gang, counted from 0."""
+        each = len(self._pieces) // self._nodes
+        return self._pieces[node * each : (node + 1) * each]
+
+    def release(self) -> None:
+        """Give everything back; a second call does nothing."""
+        self._account._release(self._entry)  # noqa: SLF001  (the account's own other half)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+@dataclass
+class _Waiting:
+    """Tasks of one run that wait here for the same amounts; they stand in the queue as one."""
+
+    entry: Entry
+    tasks: dict[str, None]
+    asked: float
+
+
+class Account:
+    """One process's access to the account of its machine. Safe for threads; a forked child gets its own by itself."""
+
+    def __init__(self, capacity: Capacity, path: Path) -> None:
+        self.capacity = capacity
+        self.path = path
+        self._begin()
+
+    @classmethod
+    def open(cls, machine: Machine | None = None, directory: Path | None = None) -> Account:
+        """Open the account of this machine.
+
+        Args:
+            machine: What the configuration declares about the machine; the rest is found out.
+            directory: Where the account is kept; by default `FLOWBRIDGE_ACCOUNT_DIR`, else a folder that all users share.
+
+        Raises:
+            ConfigError: The folder cannot be used, or a declared amount is not an amount.
+        """
+        return cls(Capacity.detect(machine), account_path(directory))
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._mutex = threading.Lock()
+        self._file = LedgerFile(self.path)
+        self._book = Book()
+        self._mine: dict[str, Entry] = {}
+        self._waiting: dict[tuple[str, Need], _Waiting] = {}
+        self._idle: dict[str, float] = {}
+        self._dead_checked = 0.0
+        self._owner = Owner(f"{self._pid}.{next(_counter)}.{time.time_ns():x}", self._pid, started_at(self._pid), _user())
+        self._waker = Waker(self.path.parent, self._owner.id)
+        self._numbers = itertools.count()
+        self._offline = False
+
+    def impossible(self, resources: Resources, nodes: int = 1) -> str | None:
+        """Return why this machine can never satisfy a request: a sentence with what is asked and what there is; else None."""
+        return self.capacity.impossible(resources, nodes)
+
+    def request(self, run: str, task: str, resources: Resources, nodes: int = 1) -> Lease | None:
+        """Return a lease, or None if the task has to wait; it then stands in the queue until it is served or withdrawn."""
+        need = Need.of(resources, nodes, self.capacity)
+        with self._alone():
+            waiting = self._waiting.get((run, need))
+            if waiting is not None and self._answer_stands(waiting, task):
+                return None
+            now = time.time()
+            asker = waiting.entry if waiting else Entry(self._new_id(), self._owner.id, run, task, need, (), now)
+            with self._locked():
+                gpus = self._decide(asker, now)
+                if gpus is None:
+                    self._wait(waiting, asker, task, now)
+                    return None
+                entry = Entry(self._new_id(), self._owner.id, run, task, need, gpus, now)
+                self._take(waiting, entry)
+            return Lease(self, entry, nodes)
+
+    def withdraw(self, run: str, task: str) -> None:
+        """Leave the queue, if the task stands in it."""
+        with self._alone():
+            for key, waiting in list(self._waiting.items()):
+                if key[0] == run and task in waiting.tasks:
+                    del waiting.tasks[task]
+                    if not waiting.tasks:
+                        del self._waiting[key]
+                        with self._locked():
+                            self._commit([["drop", waiting.entry.id]])
+                        self._wake_others(run)
+
+    def leave(self, run: str) -> None:
+        """Withdraw everything that a run waits for, and release everything that it holds."""
+        for key, waiting in list(self._waiting.items()):
+            for task in list(waiting.tasks) if key[0] == run else ():
+                self.withdraw(run, task)
+        for entry in [e for e in self._mine.values() if e.run == run]:
+            self._release(entry)
+
+    def wait_hint(self, timeout: float) -> None:
+        """Return when it may be worth asking again: something was given back, or time has passed (`timeout` seconds at most)."""
+        self._follow_fork()
+        self._waker.wait(min(timeout, _LONGEST_WAIT))
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when it may be worth asking again; `wait_hint(0)` clears it. -1: there is none.
+
+        Who waits on it must ask again every half second all the same, since nobody tells of a process that died.
+        """
+        self._follow_fork()
+        return self._waker.fileno()
+
+    def holders(self) -> list[Holder]:
+        """Return all who hold something, then all who wait, in the order in which they come."""
+        with self._alone():
+            with self._locked():
+                self._bury_the_dead(force=True)
+            room = Room(self._book, self.capacity)
+            queue = self._book.queue(self.capacity, time.time())
+            return [self._holder(e, None) for e in self._book.leases.values()] + [self._holder(e, room) for e in queue]
+
+    def lacking(self, resources: Resources, nodes: int = 1) -> tuple[str, ...]:
+        """Return what there is too little of for a request right now: ``cpu``, ``memory``, ``gpu`` or the name of a resource."""
+        with self._alone():
+            with self._locked():
+                pass
+            need = Need.of(resources, nodes, self.capacity)
+            return tuple(n.removeprefix("custom:") for n in Room(self._book, self.capacity).lacking(need))
+
+    def close(self) -> None:
+        """Give back everything and leave the queue."""
+        with self._alone():
+            if self._mine or self._waiting:
+                with self._locked():
+                    self._commit([["gone", self._owner.id]])
+                self._wake_others()
+            self._mine, self._waiting = {}, {}
+            self._waker.close()
+            self._file.close()
+
+    def _release(self, entry: Entry) -> None:
+        with self._alone():
+            if self._mine.pop(entry.id, None) is None:
+                return
+            with self._locked():
+                self._commit([["free", entry.id]])
+            self._wake_others(entry.run)
+
+    def _decide(self, asker: Entry, now: float) -> tuple[str, ...] | None:
+        """Decide on a request, after taking back what the dead hold if it would have to wait."""
+        gpus = decide(self._book, self.capacity, asker, now, self._ignored(now))
+        if gpus is None and self._bury_the_dead():
+            gpus = decide(self._book, self.capacity, asker, now, self._ignored(now))
+        return gpus
+
+    def _take(self, waiting: _Waiting | None, entry: Entry) -> None:
+        events = [entry_event("take", entry)]
+        if waiting is not None:
+            waiting.tasks.pop(entry.task, None)
+            del self._waiting[entry.run, entry.need]
+            events.append(["drop", waiting.entry.id])
+        self._mine[entry.id] = entry
+        self._commit(events)
+
+    def _wait(self, waiting: _Waiting | None, asker: Entry, task: str, now: float) -> None:
+        """Stand in the queue, or show in it that this process is still there if it has not asked for a while."""
+        if waiting is None:
+            waiting = self._waiting[asker.run, asker.need] = _Waiting(asker, {}, 0.0)
+        waiting.tasks[task] = None
+        if now - waiting.asked > _MISSED_TURN:
+            self._waker.open()
+            self._commit([entry_event("wait", asker)])
+        waiting.asked = now
+
+    def _answer_stands(self, waiting: _Waiting, task: str) -> bool:
+        """Say whether an equal request was turned down a moment ago and nothing has been written since."""
+        if time.time() - waiting.asked > _ASK_AGAIN or not self._file.unchanged():
+            return False
+        waiting.tasks[task] = None
+        return True
+
+    def _ignored(self, now: float) -> set[str]:
+        """Return those in the queue who have not taken for seconds what they could have: their process sleeps or is stopped."""
+        room = Room(self._book, self.capacity)
+        idle = {}
+        for entry in self._book.waits.values():
+            since = self._idle.get(entry.id)
+            lapsed = since is not None and now - since > _TAKES_NOTHING
+            if lapsed or room.place(entry.need) is not None:
+                idle[entry.id] = since if since is not None else now
+        self._idle = idle
+        return {i for i, since in idle.items() if now - since > _TAKES_NOTHING}
+
+    def _bury_the_dead(self, *, force: bool = False) -> bool:
+        """Take back what dead processes hold or wait for; say whether there was any. Looks every now and then only."""
+        now = time.monotonic()
+        if not force and now - self._dead_checked < _LOOK_FOR_DEAD:
+            return False
+        self._dead_checked = now
+        dead = [o for o in self._book.owners.values() if not is_alive(o.pid, o.started)]
+        unknown = {e.owner for e in (*self._book.leases.values(), *self._book.waits.values())} - self._book.owners.keys()
+        gone = [o.id for o in dead] + sorted(unknown)
+        if gone:
+            self._commit([["gone", o] for o in gone])
+            for owner in gone:
+                Waker.sweep(self.path.parent, owner)
+        return bool(gone)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the file's lock with the book up to date; without a file that can be written, keep the account of this process alone."""
+        if self._offline:
+            yield
+            return
+        try:
+            held = self._file.locked()
+            changes = held.__enter__()
+        except OSError as error:
+            self._go_offline(error)
+            yield
+            return
+        try:
+            self._catch_up(changes)
+            yield
+        finally:
+            held.__exit__(None, None, None)
+
+    def _catch_up(self, changes: Changes) -> None:
+        if changes.restarted:
+            self._book = Book()
+        self._book.apply(changes.events)
+        for event in changes.events:
+            if event[0] == "wait":
+                self._idle.pop(str(event[1]), None)
+        if changes.restarted or ["gone", self._owner.id] in changes.events:
+            self._tell_again()
+
+    def _tell_again(self) -> None:
+        """Write what this process holds and waits for into a file that does not have it: the old one was deleted or replaced."""
+        missing = [["own", *self._owner]] if self._owner.id not in self._book.owners else []
+        missing += [entry_event("take", e) for e in self._mine.values() if e.id not in self._book.leases]
+        missing += [entry_event("wait", w.entry) for w in self._waiting.values() if w.entry.id not in self._book.waits]
+        mine = {*self._mine, *(w.entry.id for w in self._waiting.values())}
+        missing += [["free", e.id] for e in self._book.leases.values() if e.owner == self._owner.id and e.id not in mine]
+        if missing:
+            self._commit(missing)
+
+    def _commit(self, events: list[list[Any]]) -> None:
+        """Apply events to the book and append them. While locked."""
+        self._book.apply(events)
+        if self._offline:
+            return
+        try:
+            if self._file.wants_compaction:
+                self._file.replace(self._snapshot())
+            else:
+                self._file.append(events)
+        except OSError as error:
+            self._go_offline(error)
+
+    def _snapshot(self) -> list[list[Any]]:
+        events = self._book.snapshot()
+        return events if any(e[0] == "own" and e[1] == self._owner.id for e in events) else [own_event(self._owner), *events]
+
+    def _go_offline(self, error: OSError) -> None:
+        self._offline = True
+        warnings.warn(
+            f"The account of this machine, {self.path}, cannot be written ({error.strerror or error}); until this process ends, "
+            "resources are counted for it alone. Free some disk space or set FLOWBRIDGE_ACCOUNT_DIR.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    def _wake_others(self, run: str | None = None) -> None:
+        """Wake all who wait, but for this process's own `run`, which is awake."""
+        for owner in {e.owner for e in self._book.waits.values() if e.owner != self._owner.id or e.run != run}:
+            wake(self.path.parent, owner)
+
+    def _alone(self) -> threading.Lock:
+        """Return the lock to hold while working, of the process that this is now."""
+        self._follow_fork()
+        return self._mutex
+
+    def _follow_fork(self) -> None:
+        """In a forked child: start with an account of its own, leaving the parent's leases to the parent."""
+        if self._pid != os.getpid():
+            self._file.close()
+            self._waker.abandon()
+            self._begin()
+
+    def _new_id(self) -> str:
+        return f"{self._owner.id}.{next(self._numbers)}"
+
+    def _holder(self, entry: Entry, room: Room | None) -> Holder:
+        owner = self._book.owners.get(entry.owner)
+        amounts = dict(entry.need.amounts)
+        return Holder(
+            run=entry.run,
+            task=entry.task,
+            waiting=room is not None,
+            cpu=amounts.get("cpu", 0) / CPU_UNIT,
+            memory=amounts.get("memory"),
+            gpus=tuple(dict.fromkeys(entry.gpus)),
+            gpu=entry.need.pieces * entry.need.size / GPU_UNIT,
+            custom=tuple((n.removeprefix("custom:"), a / CUSTOM_UNIT) for n, a in amounts.items() if n.startswith("custom:")),
+            lacking=tuple(n.removeprefix("custom:") for n in room.lacking(entry.need)) if room else (),
+            pid=owner.pid if owner else 0,
+            user=owner.user if owner else "",
+            since=entry.at,
+        )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in many containers
+        return str(os.getuid())

@@ -1,0 +1,176 @@
+"""Where the account is kept, whether its owners still live, and how one who waits is woken."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import stat
+import tempfile
+import time
+from pathlib import Path
+
+from flowbridge.engine.ledger_file import make_shared
+from flowbridge.errors import ConfigError
+
+VARIABLE = "FLOWBRIDGE_ACCOUNT_DIR"
+_FOLDER = "flowbridge-account"
+_BLIND_PAUSE = 0.02
+
+
+def account_path(directory: Path | None = None) -> Path:
+    """Return the file of the account, its folder made.
+
+    By default all users of the machine share a folder of temporary files; where another user's folder there can't be written,
+    each user has his own. Processes that can't see each other (containers that share the folder only) have a file each.
+
+    Raises:
+        ConfigError: The folder that was asked for cannot be used.
+    """
+    asked = directory or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    if asked is not None:
+        problem = _unusable(asked)
+        if problem:
+            raise ConfigError(f"The folder for the account of this machine, {asked}, cannot be used: {problem}.")
+        return asked / _file_name()
+    base = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())  # noqa: S108  (all users' on purpose; see _unusable)
+    for folder in (base / _FOLDER, base / f"{_FOLDER}-{os.getuid()}"):
+        problem = _unusable(folder)
+        if not problem:
+            return folder / _file_name()
+    raise ConfigError(f"The account of this machine cannot be kept in {base}: {problem}. Set {VARIABLE} to a folder that can be written.")
+
+
+def _file_name() -> str:
+    try:
+        return f"ledger-{os.stat('/proc/self/ns/pid').st_ino}.jsonl"
+    except OSError:  # no /proc: one world of processes
+        return "ledger.jsonl"
+
+
+def _unusable(folder: Path) -> str | None:
+    """Make a folder that all may write; return why it can't be used."""
+    try:
+        make_shared(folder)
+    except OSError as error:
+        return error.strerror or str(error)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        return "it is not a folder"
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return "it cannot be written"
+    file = folder / _file_name()
+    if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+        return f"{file.name} in it cannot be written"
+    return None
+
+
+def started_at(pid: int) -> int:
+    """Return when a process started, in a unit that only tells processes of one id apart; 0 if not known."""
+    state_and_start = _stat(pid)
+    if state_and_start is not None:
+        return state_and_start[1]
+    if Path("/proc/self").exists():
+        return 0
+    import psutil  # noqa: PLC0415  (systems without /proc only)
+
+    try:
+        return int(psutil.Process(pid).create_time() * 1000)
+    except psutil.Error:
+        return 0
+
+
+def is_alive(pid: int, started: int) -> bool:
+    """Say whether the process that had this id when it started then still runs; a zombie does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's: alive
+        pass
+    except OverflowError:
+        return False
+    now = _stat(pid)
+    if now is None:
+        return started_at(pid) in (0, started)
+    return now[0] not in "ZX" and (started == 0 or now[1] == started)
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """Return a process's state and start time (in clock ticks since boot) from /proc."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()
+    return fields[0], int(fields[19])
+
+
+class Waker:
+    """A pipe with a name, by which others wake one who waits; made when he first has to wait."""
+
+    def __init__(self, folder: Path, owner: str) -> None:
+        self._path = _pipe(folder, owner)
+        self._fd = -1
+
+    def open(self) -> None:
+        """Make the pipe, if there is none yet; where it can't be made, `wait` looks around often instead."""
+        if self._fd >= 0:
+            return
+        with contextlib.suppress(OSError):
+            os.mkfifo(self._path, 0o622)
+            os.chmod(self._path, 0o622)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Return the descriptor to select on, or -1."""
+        self.open()
+        return self._fd
+
+    def wait(self, timeout: float) -> None:
+        """Wait until woken, `timeout` seconds at most."""
+        self.open()
+        if self._fd < 0:
+            time.sleep(min(timeout, _BLIND_PAUSE))
+            return
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        if poll.poll(max(timeout, 0) * 1000):
+            with contextlib.suppress(BlockingIOError):
+                while os.read(self._fd, 4096):
+                    pass
+
+    def abandon(self) -> None:
+        """Close without removing the pipe, which is another process's."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def close(self) -> None:
+        """Close and remove the pipe."""
+        if self._fd >= 0:
+            self.abandon()
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+    @staticmethod
+    def sweep(folder: Path, owner: str) -> None:
+        """Remove the pipe that a dead owner left; another user's may be beyond us."""
+        with contextlib.suppress(OSError, ValueError):
+            _pipe(folder, owner).unlink()
+
+
+def wake(folder: Path, owner: str) -> None:
+    """Wake one who waits, if his pipe is there and has room."""
+    with contextlib.suppress(OSError, ValueError):
+        fd = os.open(_pipe(folder, owner), os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.write(fd, b".")
+        finally:
+            os.close(fd)
+
+
+def _pipe(folder: Path, owner: str) -> Path:
+    if "/" in owner or owner.startswith("."):
+        raise ValueError(owner)
+    return folder / f"wake-{owner}"
