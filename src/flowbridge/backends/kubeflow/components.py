@@ -1,0 +1,134 @@
+"""Components and executors: one for each distinct interface, pod and command, shared by all tasks that have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flowbridge.backends.kubeflow.bootstrap import COMMAND, MARKER
+from flowbridge.backends.kubeflow.emit import compact
+from flowbridge.backends.kubeflow.resources import container_resources, platform_config
+from flowbridge.ir.resources import Resources
+
+if TYPE_CHECKING:
+    from flowbridge.backends.kubeflow.names import Names
+    from flowbridge.backends.kubeflow.options import KubeflowOptions
+    from flowbridge.ir.flow import StepNode
+
+Json = dict[str, Any]
+RUN, JOB, STEP, UNITS = "run-id", "job-id", "step-id", "Output"
+"""Inputs of every task; the dashes keep them apart from the user's own parameters. `Output`: the units of a map."""
+METRICS, REPORT = "metrics", "report"
+EXECUTOR_INPUT = "{{$}}"
+ATTEMPT = "{{retries}}"
+
+
+def index_input(depth: int) -> str:
+    """Return the name of the input that holds the index of the map at that depth."""
+    return f"index-{depth}"
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Inputs and outputs of a component, and what its pod does.
+
+    Attributes:
+        does: ``task``, ``items`` (a map's expansion), ``check`` or ``finish``.
+        depth: Maps it is inside of.
+        outputs: Names of the output artifacts.
+        parameters: Declarations of flow parameters it takes, for pods that may have to begin the run.
+        retried: It has a retry policy, so that the server fills in the attempt.
+        soft: Its failure stays in the records.
+    """
+
+    does: str
+    depth: int = 0
+    outputs: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, str], ...] = ()
+    retried: bool = False
+    soft: bool = False
+
+    @property
+    def text(self) -> str:
+        """The literal that stands in the arguments: the server takes two components with equal containers for one."""
+        parts = [self.does, str(self.depth), ",".join(self.outputs), ",".join(f"{n}:{t}" for n, t in self.parameters)]
+        return "/".join(parts)
+
+
+@dataclass
+class Components:
+    """The components of one pipeline while it is being compiled."""
+
+    options: KubeflowOptions
+    names: Names
+    arguments: list[str]
+    specs: Json = field(default_factory=dict)
+    executors: Json = field(default_factory=dict)
+    platforms: Json = field(default_factory=dict)
+    _known: dict[str, str] = field(default_factory=dict)
+
+    def use(self, interface: Interface, title: str, node: StepNode | None) -> str:
+        """Return the name of the component for that interface and pod; it is made where there is none yet."""
+        container = self._container(interface, node)
+        platform = platform_config(node, self.options)
+        key = compact([container, platform])
+        name = self._known.get(key)
+        if name is None:
+            name = self._known[key] = self.names.give(title)
+            self._add(name, interface, container, platform)
+        return f"comp-{name}"
+
+    def _add(self, name: str, interface: Interface, container: Json, platform: Json) -> None:
+        self.specs[f"comp-{name}"] = {"executorLabel": f"exec-{name}", **definitions(interface, lineage=self.options.lineage == "full")}
+        self.executors[f"exec-{name}"] = {"container": container}
+        if platform:
+            self.platforms[f"exec-{name}"] = platform
+
+    def _container(self, interface: Interface, node: StepNode | None) -> Json:
+        resources = container_resources(node.resources if node is not None else Resources(), self.options)
+        container: Json = {
+            "image": (node.environment.image if node is not None else None) or self.options.image,
+            "command": list(COMMAND),
+            "args": [
+                MARKER,
+                *self.arguments,
+                "--interface",
+                interface.text,
+                "--attempt",
+                ATTEMPT if interface.retried else "0",
+                *(["--soft"] if interface.soft else []),
+                "--executor-input",
+                EXECUTOR_INPUT,
+            ],
+        }
+        if self.options.env:
+            container["env"] = [{"name": name, "value": value} for name, value in sorted(self.options.env.items())]
+        if resources:
+            container["resources"] = resources
+        return container
+
+
+def definitions(interface: Interface, *, lineage: bool) -> Json:
+    """Return the inputs and outputs of a component."""
+    inputs: Json = {RUN: {"parameterType": "STRING"}, JOB: {"parameterType": "STRING"}}
+    if interface.does in {"task", "items"}:
+        inputs[STEP] = {"parameterType": "STRING"}
+    inputs |= {index_input(d): {"parameterType": "NUMBER_INTEGER"} for d in range(interface.depth)}
+    inputs |= {name: {"parameterType": kind} for name, kind in interface.parameters}
+    result: Json = {"inputDefinitions": {"parameters": inputs}}
+    outputs: Json = {}
+    if interface.does == "items":
+        outputs["parameters"] = {UNITS: {"parameterType": "LIST"}}
+    if interface.does == "task" and lineage:
+        outputs["artifacts"] = {name: _artifact("system.Artifact") for name in interface.outputs}
+        outputs["artifacts"] |= {METRICS: _artifact("system.Metrics"), REPORT: _artifact("system.HTML")}
+    return result | ({"outputDefinitions": outputs} if outputs else {})
+
+
+def _artifact(schema: str) -> Json:
+    return {"artifactType": {"schemaTitle": schema, "schemaVersion": "0.0.1"}}
+
+
+def output_name(port: str) -> str:
+    """Return the name of the artifact for an output: its own, unless one of ours has it."""
+    return f"{port}_" if port in {METRICS, REPORT, UNITS} else port

@@ -1,0 +1,106 @@
+"""What stands in the way of a flow on Kubeflow beyond the support table, and what is worth knowing before it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowbridge.backends.kubeflow.compile import compile_flow
+from flowbridge.backends.kubeflow.lint.platform import FIELDS
+from flowbridge.backends.kubeflow.options import hidden_store_options, options_of
+from flowbridge.backends.kubeflow.resources import raw_kubernetes
+from flowbridge.backends.kubeflow.size import ARGO_LIMIT, COMFORTABLE_TASKS, Size, kilobytes, pods, size_of
+from flowbridge.backends.kubeflow.soft import soft_nodes
+from flowbridge.backends.kubeflow.support import TABLE
+from flowbridge.backends.support import table_gaps
+from flowbridge.errors import suggest
+from flowbridge.ir.graph import regions
+
+if TYPE_CHECKING:
+    from flowbridge.backends.kubeflow.compile import Pipeline
+    from flowbridge.backends.kubeflow.options import KubeflowOptions
+    from flowbridge.ir.flow import FlowGraph
+    from flowbridge.settings import Profile
+
+SECONDS_A_TASK = 20
+
+
+def find_gaps(graph: FlowGraph, profile: Profile) -> list[str]:
+    """Return every reason why a flow cannot run with these settings, with step names and the way out."""
+    options = options_of(profile)
+    found = [*_raw_gaps(graph), *_store_gaps(profile, options), *_text_gaps(graph)]
+    if options.address is not None and not found and not table_gaps(graph, TABLE):
+        size = _size(graph, compile_flow(graph, profile))
+        if not size.fits:
+            found.append(_too_large(graph, size))
+    return found
+
+
+def find_notes(graph: FlowGraph, profile: Profile, pipeline: Pipeline | None = None) -> list[str]:
+    """Return what `flowbridge check` tells: pods, size, what differs under these settings."""
+    options = options_of(profile)
+    soft = soft_nodes(graph, regions(graph))
+    counted = pods(graph, regions(graph), checked=bool(soft))
+    notes = [counted.text()]
+    if table_gaps(graph, TABLE):
+        return notes
+    size = _size(graph, pipeline or compile_flow(graph, profile))
+    notes.append(
+        f"pipeline of {size.tasks} tasks, {kilobytes(size.ir)}; "
+        f"on the server about {kilobytes(size.spec)}, {kilobytes(size.running)} at its end"
+    )
+    if not size.fits:
+        notes.append(_too_large(graph, size))
+    elif size.tasks > COMFORTABLE_TASKS:
+        notes.append(
+            f"more than {COMFORTABLE_TASKS} tasks in one run seldom end well on a server; each takes about {SECONDS_A_TASK} s besides its work"
+        )
+    if soft:
+        notes.append(
+            "a failure of " + ", ".join(sorted(soft)) + " is seen only in flowbridge's records and in the task 'check': "
+            "Kubeflow would leave out more than depends on it"
+        )
+    hidden = hidden_store_options(profile) if options.address else []
+    if hidden and options.store_options is None:
+        notes.append(f"the store options {', '.join(hidden)} look like credentials and stay here; give them to pods by kubeflow.secrets")
+    if "://" not in profile.store and not options.local and not options.volumes:
+        notes.append(f"the store {profile.store!r} is a folder of this machine; pods need one they can reach, such as s3://...")
+    return notes
+
+
+def _size(graph: FlowGraph, pipeline: Pipeline) -> Size:
+    known = regions(graph)
+    return size_of(pipeline, pods(graph, known, checked=bool(soft_nodes(graph, known))))
+
+
+def _too_large(graph: FlowGraph, size: Size) -> str:
+    way = "give maps batch=, so that one pod takes several items" if graph.maps else "join small steps, or split the flow"
+    return (
+        f"the run would be about {kilobytes(max(size.spec, size.running))} on the server, which takes {kilobytes(ARGO_LIMIT)}: "
+        f"it has {size.tasks} tasks. {way[0].upper()}{way[1:]}."
+    )
+
+
+def _raw_gaps(graph: FlowGraph) -> list[str]:
+    found = []
+    for node in graph.steps:
+        raw = dict(node.platform).get("kubeflow")
+        if raw is not None and not isinstance(raw, dict):
+            found.append(f"step {node.id}: kubeflow= must be a mapping of pod settings, not {type(raw).__name__}.")
+        found += [
+            f"step {node.id}: kubeflow= knows no pod setting {name!r}.{suggest(name, FIELDS)}"
+            for name in raw_kubernetes(node)
+            if name not in FIELDS
+        ]
+    return found
+
+
+def _store_gaps(profile: Profile, options: KubeflowOptions) -> list[str]:
+    if options.address is None or "://" in profile.store or options.volumes:
+        return []
+    way = "Set a store that both reach, such as store = 's3://bucket/path', or mount a volume there (kubeflow.volumes)."
+    return [f"store: {profile.store!r} is a folder of this machine, pods cannot reach it. {way}"]
+
+
+def _text_gaps(graph: FlowGraph) -> list[str]:
+    names = [graph.name, *(s.id for s in graph.steps), *(m.id for m in graph.maps)]
+    return [f"the name {name!r} holds '{{{{', which Argo would replace. Use another name." for name in names if "{{" in name]

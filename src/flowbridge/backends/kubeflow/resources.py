@@ -1,0 +1,161 @@
+"""Declared resources, image, secrets and placement of a step as the container and the Kubernetes settings of its pod."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from flowbridge.ir.resources import Resources
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flowbridge.backends.kubeflow.options import KubeflowOptions, Volume
+    from flowbridge.ir.flow import StepNode
+
+Json = dict[str, Any]
+SCRATCH = "/flowbridge/scratch"
+GRACE = 600
+"""Seconds that the pod outlives the step's own time limit: installing, loading inputs, writing the record of the timeout."""
+_BINARY = (("Ei", 2**60), ("Pi", 2**50), ("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
+_GIGA = 1e9
+
+
+def quantity(size: int) -> str:
+    """Return bytes as an exact Kubernetes quantity."""
+    for unit, factor in _BINARY:
+        if size % factor == 0:
+            return f"{size // factor}{unit}"
+    return str(size)
+
+
+def cores(cpu: float) -> str:
+    """Return cores as a Kubernetes quantity, rounded up to a thousandth."""
+    thousandths = math.ceil(round(cpu * 1000, 6))
+    return str(thousandths // 1000) if thousandths % 1000 == 0 else f"{thousandths}m"
+
+
+def container_resources(resources: Resources, options: KubeflowOptions) -> Json:
+    """Return the `resources` of a container: what is requested is the limit too, so a declared amount is kept and held."""
+    result: Json = {}
+    if resources.cpu is not None:
+        result |= {"cpuLimit": float(resources.cpu), "cpuRequest": float(resources.cpu)}
+        result |= {"resourceCpuLimit": cores(resources.cpu), "resourceCpuRequest": cores(resources.cpu)}
+    if resources.memory is not None:
+        text = quantity(resources.memory)
+        result |= {"memoryLimit": resources.memory / _GIGA, "memoryRequest": resources.memory / _GIGA}
+        result |= {"resourceMemoryLimit": text, "resourceMemoryRequest": text}
+    if resources.gpu is not None:
+        kind = gpu_resource(resources, options)
+        count = str(math.ceil(resources.gpu))
+        result["accelerator"] = {"count": count, "resourceCount": count, "resourceType": kind, "type": kind}
+    return result
+
+
+def gpu_resource(resources: Resources, options: KubeflowOptions) -> str:
+    """Return the extended resource of a GPU: `gpu_type` itself where it is written as one (``nvidia.com/mig-1g.10gb``)."""
+    if options.flavor == "vertex":
+        return resources.gpu_type or "NVIDIA_TESLA_T4"
+    if resources.gpu_type and "/" in resources.gpu_type:
+        return resources.gpu_type
+    return options.gpu_resource
+
+
+def platform_config(node: StepNode | None, options: KubeflowOptions) -> Json:
+    """Return the Kubernetes settings of a pod, in the form of the executor configurations of `kfp-kubernetes`.
+
+    Args:
+        node: The step; None for a pod that only looks at records (a map's expansion, the end of the run).
+        options: The profile's settings.
+    """
+    config = _from_profile(options)
+    if node is not None:
+        _add_step(config, node, options)
+        for key, value in raw_kubernetes(node).items():
+            config[key] = _merge(config.get(key), value)
+    return {key: config[key] for key in sorted(config)}
+
+
+def raw_kubernetes(node: StepNode) -> Mapping[str, Any]:
+    """Return what the step passes through to the pod, as it is: ``kubeflow={...}``."""
+    raw = dict(node.platform).get("kubeflow")
+    return raw if isinstance(raw, dict) else {}
+
+
+def _merge(ours: object, theirs: object) -> object:
+    """Join a raw setting with what is there: lists are appended, mappings joined, anything else replaced."""
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return ours + theirs
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return ours | {k: _merge(ours.get(k), v) for k, v in theirs.items()}
+    return theirs
+
+
+def _from_profile(options: KubeflowOptions) -> Json:
+    config: Json = {}
+    if options.image_pull_policy:
+        config["imagePullPolicy"] = options.image_pull_policy
+    if options.image_pull_secrets:
+        config["imagePullSecret"] = [_named("secretName", name) for name in options.image_pull_secrets]
+    if options.node_selector:
+        config["nodeSelector"] = {"labels": dict(options.node_selector)}
+    if options.tolerations:
+        config["tolerations"] = [dict(t) for t in options.tolerations]
+    metadata = {key: dict(value) for key, value in (("annotations", options.annotations), ("labels", options.labels)) if value}
+    if metadata:
+        config["podMetadata"] = metadata
+    for volume in options.volumes:
+        key, mount = _mount(volume)
+        config.setdefault(key, []).append(mount)
+    for env, text in options.secrets.items():
+        name, key = text.split("/")
+        config.setdefault("secretAsEnv", []).append(_secret(env, name, key))
+    return config
+
+
+def _add_step(config: Json, node: StepNode, options: KubeflowOptions) -> None:
+    resources = node.resources
+    for secret in node.environment.secrets:
+        config.setdefault("secretAsEnv", []).append(_secret(secret.env, secret.name, secret.key or secret.env))
+    if node.timeout is not None:
+        config["activeDeadlineSeconds"] = str(math.ceil(node.timeout) + GRACE)
+    if resources.shm is not None:
+        config.setdefault("emptyDirMounts", []).append(
+            {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": quantity(resources.shm)}  # noqa: S108
+        )
+    if resources.disk is not None:
+        key, volume = _scratch(resources.disk, options)
+        config.setdefault(key, []).append(volume)
+    if resources.gpu_type and "/" not in resources.gpu_type and options.flavor == "open":
+        labels = config.setdefault("nodeSelector", {"labels": {}})["labels"]
+        labels[options.gpu_label] = resources.gpu_type
+
+
+def _scratch(size: int, options: KubeflowOptions) -> tuple[str, Json]:
+    if options.disk_class is None:
+        return "emptyDirMounts", {"volumeName": "scratch", "mountPath": SCRATCH, "sizeLimit": quantity(size)}
+    return "genericEphemeralVolume", {
+        "volumeName": "scratch",
+        "mountPath": SCRATCH,
+        "accessModes": ["ReadWriteOnce"],
+        "size": quantity(size),
+        "storageClassName": options.disk_class,
+    }
+
+
+def _secret(env: str, name: str, key: str) -> Json:
+    return {**_named("secretName", name), "keyToEnv": [{"envVar": env, "secretKey": key}], "optional": False}
+
+
+def _named(field: str, name: str) -> Json:
+    """Name an object of the cluster twice: as servers before 2.14 read it, and as later ones do."""
+    return {field: name, f"{field}Parameter": {"runtimeValue": {"constant": name}}}
+
+
+def _mount(volume: Volume) -> tuple[str, Json]:
+    if volume.claim:
+        constant = {"runtimeValue": {"constant": volume.claim}}
+        return "pvcMount", {"constant": volume.claim, "mountPath": volume.path, "pvcNameParameter": constant}
+    if volume.secret:
+        return "secretAsVolume", {**_named("secretName", volume.secret), "mountPath": volume.path, "optional": False}
+    return "configMapAsVolume", {**_named("configMapName", volume.config_map or ""), "mountPath": volume.path, "optional": False}
