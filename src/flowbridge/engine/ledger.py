@@ -78,6 +78,8 @@ class Lease:
         gpus: Ids of the GPUs, for `CUDA_VISIBLE_DEVICES`, each once.
         cpu: Cores, of all nodes together.
         memory: Bytes of all nodes together; None where none were declared.
+        gpu_share: Of one GPU, where less than a whole one is held; 1 for whole ones, 0 for none.
+        gpu_memory: Bytes of GPU memory that such a share allows; None for whole GPUs and where the size is not known.
     """
 
     def __init__(self, account: Account, entry: Entry, nodes: int) -> None:
@@ -85,6 +87,9 @@ class Lease:
         self.gpus: tuple[str, ...] = tuple(dict.fromkeys(entry.gpus))
         self.cpu: float = amounts["cpu"] / CPU_UNIT
         self.memory: int | None = amounts.get("memory")
+        self.gpu_share: float = entry.need.size / GPU_UNIT
+        size = account.capacity.gpu_memory
+        self.gpu_memory: int | None = int(size * self.gpu_share) if size and 0 < self.gpu_share < 1 else None
         self._pieces = entry.gpus
         self._nodes = nodes
         self._account = account

@@ -1,0 +1,204 @@
+"""Process trees: who belongs to one, and ending all of it, so that no orphan is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_PROC = Path("/proc")
+_ROUNDS = 50
+_PAUSE = 0.002
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+class ProcessInfo(NamedTuple):
+    """One process, as the system lists it. `state` is a letter: R, S, D, T, Z ..."""
+
+    pid: int
+    state: str
+    parent: int
+    group: int
+    session: int
+
+
+def kill_tree(pid: int, *, also: Callable[[], Iterable[int]] | None = None, patience: float = 10.0) -> bool:
+    """Kill a process, all its descendants, its process group and its session, and wait until none of them runs.
+
+    All are stopped before any is killed, so that none can start another or slip away from a dying parent. This process
+    and its ancestors are spared.
+
+    Args:
+        pid: The root; it may be dead already.
+        also: Gives further processes that belong to the tree, such as the members of a cgroup.
+        patience: Seconds to wait for the last one; a process stuck in the kernel can't be killed.
+
+    Returns:
+        Whether none is left.
+    """
+    known: set[int] = set()
+    for _ in range(_ROUNDS):
+        new = _members(pid, known, also) - known
+        if not new:
+            break
+        known |= new
+        _signal_all(new, signal.SIGSTOP)
+    _signal_all(known, signal.SIGKILL)
+    deadline = time.monotonic() + patience
+    while left := _members(pid, known, also):
+        _signal_all(left, signal.SIGKILL)
+        known |= left
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_PAUSE)
+    return True
+
+
+def descendants(pid: int) -> set[int]:
+    """Return a process and all its living descendants; cheap where the kernel lists children."""
+    found = {pid} if _running(pid) else set()
+    waiting = [pid]
+    while waiting:
+        children = _children(waiting.pop())
+        if children is None:
+            return _descendants_by_scan({pid}, list(processes()))
+        new = [c for c in children if c not in found]
+        found.update(c for c in new if _running(c))
+        waiting += new
+    return found
+
+
+def processes() -> Iterator[ProcessInfo]:
+    """Give all processes that this user can see."""
+    if not (_PROC / "self").exists():
+        yield from _processes_by_psutil()
+        return
+    for name in os.listdir(_PROC):
+        if name.isdigit():
+            info = _info(int(name))
+            if info is not None:
+                yield info
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of orphaned descendants, so that none escapes from its tree. Linux only; elsewhere nothing."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent() -> None:
+    """Have this process killed when its parent ends. Linux only; elsewhere nothing."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def kill_descendants() -> None:
+    """Kill all descendants of this process, orphans that it adopted included."""
+    own = os.getpid()
+    for _ in range(_ROUNDS):
+        left = descendants(own) - {own}
+        if not left:
+            return
+        _signal_all(left, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(_PAUSE)
+
+
+def _members(pid: int, known: set[int], also: Callable[[], Iterable[int]] | None) -> set[int]:
+    everyone = [p for p in processes() if p.state not in "ZX"]
+    roots = known | {pid, *(also() if also else ())}
+    related = {p.pid for p in everyone if pid in (p.pid, p.session, p.group)} | (roots & {p.pid for p in everyone})
+    return (related | _descendants_by_scan(roots, everyone)) - _spared(everyone)
+
+
+def _spared(everyone: list[ProcessInfo]) -> set[int]:
+    parents = {p.pid: p.parent for p in everyone}
+    spared, pid = {0, 1}, os.getpid()
+    while pid not in spared:
+        spared.add(pid)
+        pid = parents.get(pid, 0)
+    return spared
+
+
+def _descendants_by_scan(roots: set[int], everyone: list[ProcessInfo]) -> set[int]:
+    children: dict[int, list[int]] = {}
+    for process in everyone:
+        children.setdefault(process.parent, []).append(process.pid)
+    found = roots & {p.pid for p in everyone if p.state not in "ZX"}
+    waiting = list(roots)
+    while waiting:
+        new = [c for c in children.get(waiting.pop(), ()) if c not in found]
+        found.update(new)
+        waiting += new
+    return found
+
+
+def _children(pid: int) -> list[int] | None:
+    """Return the children of a process; None where the kernel does not list them."""
+    folder = f"/proc/{pid}/task"
+    try:
+        threads = os.listdir(folder)
+    except OSError:
+        return [] if _PROC.joinpath("self").exists() else None
+    found: list[int] = []
+    for thread in threads:
+        try:
+            with open(f"{folder}/{thread}/children", "rb") as file:
+                found += [int(c) for c in file.read().split()]
+        except FileNotFoundError:
+            if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+                return None
+        except OSError:  # the thread has just ended
+            continue
+    return found
+
+
+def _running(pid: int) -> bool:
+    info = _info(pid) if _PROC.joinpath("self").exists() else next((p for p in _processes_by_psutil() if p.pid == pid), None)
+    return info is not None and info.state not in "ZX"
+
+
+def _info(pid: int) -> ProcessInfo | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except OSError:
+        return None
+    fields = text[text.rindex(b")") + 2 :].split(None, 4)
+    return ProcessInfo(pid, fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3]))
+
+
+def _processes_by_psutil() -> Iterator[ProcessInfo]:
+    import psutil  # noqa: PLC0415  (systems without /proc only)
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            state = "Z" if process.status() == psutil.STATUS_ZOMBIE else "S"
+            yield ProcessInfo(process.pid, state, process.ppid(), os.getpgid(process.pid), os.getsid(process.pid))
+
+
+def _signal_all(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # just ended, or turned into another user's
+            os.kill(pid, number)
+
+
+@cache
+def _libc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = _libc()
+    if libc is not None and libc.prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
