@@ -14,7 +14,8 @@ from flowbridge.ir.graph import dependencies, order
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flowbridge.ir.flow import FlowGraph
+    from flowbridge.ir.control import MapNode
+    from flowbridge.ir.flow import FlowGraph, StepNode
     from flowbridge.ir.graph import Region
 
 Masks = dict[str, int]
@@ -24,7 +25,7 @@ def soft_nodes(graph: FlowGraph, regions: Mapping[str | None, Region]) -> frozen
     """Return the steps and maps whose failure the server must not see."""
     if not graph.maps:
         return frozenset()
-    nodes = [*graph.steps, *graph.maps]
+    nodes = _nodes(graph)
     bits = {node.id: 1 << i for i, node in enumerate(nodes)}
     steps = sum(bits[step.id] for step in graph.steps)
     truly = _descendants(graph, bits)
@@ -40,10 +41,14 @@ def soft_nodes(graph: FlowGraph, regions: Mapping[str | None, Region]) -> frozen
     return frozenset(soft)
 
 
+def _nodes(graph: FlowGraph) -> list[StepNode | MapNode]:
+    return [*graph.steps, *graph.maps]
+
+
 def _descendants(graph: FlowGraph, bits: Masks) -> Masks:
     """Return for each node a mask of all that depends on it, by data or order, directly or not."""
     users: dict[str, list[str]] = {node_id: [] for node_id in bits}
-    for node in (*graph.steps, *graph.maps):
+    for node in _nodes(graph):
         for needed in dependencies(node):
             users[needed].append(node.id)
     masks: Masks = {}
@@ -57,7 +62,7 @@ def _descendants(graph: FlowGraph, bits: Masks) -> Masks:
 def _whole(graph: FlowGraph, bits: Masks) -> Masks:
     """Return for each node a mask of itself and, for a map, of all inside it."""
     masks = dict(bits)
-    for node in (*graph.steps, *graph.maps):
+    for node in _nodes(graph):
         for outer in node.scope:
             masks[outer] |= bits[node.id]
     return masks
