@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import ConfigDict
+
 from flowbridge.artifacts.reference import Reference
 from flowbridge.ir.base import FrozenModel, JsonValue
 
@@ -11,6 +13,12 @@ TaskState = Literal["pending", "running", "done", "cached", "skipped", "failed",
 RunState = Literal["pending", "running", "done", "failed", "cancelled"]
 ReasonKind = Literal["error", "out_of_memory", "out_of_disk", "timeout", "lost_worker", "cancelled", "upstream", "condition"]
 Index = tuple[int, ...]
+
+
+class _WithNumbers(FrozenModel):
+    """Holds floats that may be NaN or infinite, which are written as strings and read back as numbers."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
 
 class RunRecord(FrozenModel):
@@ -105,7 +113,7 @@ class TaskStarted(FrozenModel):
     gpus: tuple[str, ...] = ()
 
 
-class TaskRecord(FrozenModel):
+class TaskRecord(_WithNumbers):
     """``<attempt>.end.json``: how an attempt ended. Also the record of a map's expansion, with `count`.
 
     Attributes:
@@ -115,6 +123,7 @@ class TaskRecord(FrozenModel):
         outputs: Each output's reference. Of a batch: each a list over its items. Of a map: each item field, a list over the items.
         count: Of a map: the number of items.
         items: Of a batch: the number of items this task took.
+        held: Of a batch: the places in it of the items that the lists hold, where some were skipped; None: all.
         metrics: Last value of each metric.
         series: All values logged, each (step, value), where more than one was logged.
         extras: Figures, tables and checkpoints, by name.
@@ -129,6 +138,7 @@ class TaskRecord(FrozenModel):
     outputs: tuple[tuple[str, Reference], ...] = ()
     count: int | None = None
     items: int | None = None
+    held: tuple[int, ...] | None = None
     reason: Reason | None = None
     started: float | None = None
     finished: float
@@ -150,13 +160,19 @@ class TaskRecord(FrozenModel):
         return dict(self.outputs)[name]
 
 
-class RunEnd(FrozenModel):
-    """``end.json``: a run is over."""
+class RunEnd(_WithNumbers):
+    """``end.json``: a run is over.
+
+    Attributes:
+        counts: Number of tasks in each final state.
+        metrics: Last value of each metric, over all tasks in the order of the flow; here so that a listing reads no tasks.
+    """
 
     state: RunState
     finished: float
     message: str | None = None
     counts: dict[str, int] = {}
+    metrics: dict[str, float] = {}
 
 
 class RunNative(FrozenModel):
@@ -165,3 +181,39 @@ class RunNative(FrozenModel):
     backend: str
     id: str
     url: str | None = None
+
+
+class Gathered(FrozenModel):
+    """``gathered``: an output of a mapped step, collected once into one list for all who need it.
+
+    Attributes:
+        reference: Of the list.
+        length: Number of items.
+    """
+
+    reference: Reference
+    length: int
+
+
+class Saved(FrozenModel):
+    """``checkpoint``: what a task saved for its own next attempt."""
+
+    reference: Reference
+    attempt: int
+
+
+class RunSummary(_WithNumbers):
+    """``summary.json``: everything about an ended run in one object.
+
+    Attributes:
+        tasks: Every attempt that ended.
+        lost: Attempts that began and of which no end is known.
+        metrics: Last value of each metric, over all tasks in the order of the flow.
+    """
+
+    run: RunRecord
+    end: RunEnd
+    native: RunNative | None = None
+    tasks: tuple[TaskRecord, ...] = ()
+    lost: tuple[TaskStarted, ...] = ()
+    metrics: dict[str, float] = {}

@@ -1,0 +1,250 @@
+"""What happens between the start and the end of a task: conditions, inputs, the function, outputs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flowbridge.errors import FlowbridgeError, UsageError
+from flowbridge.ir.control import MapNode, bindings_of
+from flowbridge.records import reasons
+from flowbridge.records.models import Reason, TaskRecord
+from flowbridge.worker import containers, outputs
+from flowbridge.worker.context import Context, running
+from flowbridge.worker.expand import expand
+from flowbridge.worker.failure import reason_of
+from flowbridge.worker.guards import describe, first_false
+from flowbridge.worker.load import Loader
+from flowbridge.worker.lookup import Blocked, Skipped
+from flowbridge.worker.places import Located, Place, worst
+
+if TYPE_CHECKING:
+    from flowbridge.artifacts.reference import Reference
+    from flowbridge.ir import bindings as b
+    from flowbridge.ir.environment import EnvironmentWish
+    from flowbridge.ir.flow import StepNode
+    from flowbridge.records.models import Index
+    from flowbridge.worker.order import WorkOrder
+    from flowbridge.worker.session import RunSession
+
+
+class SecretMissingError(UsageError, LookupError):
+    """A secret that a step asks for is not there."""
+
+
+class BatchItemError(FlowbridgeError):
+    """An item of a batch failed; its cause is the error."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A task whose conditions hold and whose inputs exist."""
+
+    inputs: tuple[tuple[str, Place], ...]
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A task that will not run, and why."""
+
+    reason: Reason
+
+
+def execute(run: RunSession, node: StepNode | MapNode, order: WorkOrder) -> TaskRecord:
+    """Do what an order says and return the record, its times not yet filled in. What the step raises is raised."""
+    loader = Loader(run.store, run.files, run.class_of)
+    if isinstance(node, MapNode):
+        return expand(node, order.index, run.locator, loader, _load_for(run, node, order.index, loader), attempt=order.attempt)
+    task = _StepTask(run, node, order, loader)
+    return task.run_batch() if _batch_of(run, node) else task.run_single()
+
+
+def _batch_of(run: RunSession, node: StepNode) -> int | None:
+    return run.graph.maps_by_id[node.scope[-1]].batch if node.scope else None
+
+
+def _load_for(run: RunSession, node: StepNode | MapNode, index: Index, loader: Loader) -> Any:
+    def load(binding: b.Binding) -> Any:
+        place = run.locator.locate(binding, node.scope, index)
+        if isinstance(place, (Skipped, Blocked)):
+            raise FlowbridgeError(f"a condition of {node.id} reads a value of {place.step}, which is not there")
+        return loader.load(place)
+
+    return load
+
+
+class _StepTask:
+    """One attempt of one task of a step."""
+
+    def __init__(self, run: RunSession, node: StepNode, order: WorkOrder, loader: Loader) -> None:
+        self.run = run
+        self.node = node
+        self.order = order
+        self.loader = loader
+        self.context = Context(
+            files=run.files, store=run.store, step=node.id, index=order.index, attempt=order.attempt, resources=node.resources
+        )
+
+    # --- one value each ------------------------------------------------------------------------------------------------------
+
+    def run_single(self) -> TaskRecord:
+        ready = self.prepare(self.order.index)
+        if isinstance(ready, NotRun):
+            return self.not_run(ready.reason)
+        with environment_of(self.node.environment), running(self.context):
+            saved = self.produce(ready)
+            return self.record("done", outputs=saved, **self.context.told())
+
+    def prepare(self, index: Index) -> Ready | NotRun:
+        """Find everything the task reads, look at its conditions, and say whether it runs."""
+        node, locator = self.node, self.run.locator
+        inputs = [(name, locator.locate(binding, node.scope, index)) for name, binding in node.inputs]
+        guarded = [locator.locate(x, node.scope, index) for guard in node.guards for x in bindings_of(guard)]
+        places: list[Located] = [*guarded, *(place for _, place in inputs)]
+        trouble = worst(places)
+        blocked = trouble if isinstance(trouble, Blocked) else locator.after(node.after, node.scope, index)
+        if blocked is not None:
+            return NotRun(blocked.reason)
+        skipped = worst(guarded)
+        if skipped is None and node.guards:
+            false = first_false(node.guards, _load_for(self.run, node, index, self.loader))
+            if false is not None:
+                return NotRun(reasons.condition_false(describe(false)))
+        skipped = skipped or trouble
+        if skipped is not None:
+            return NotRun(reasons.skipped_input(skipped.step))
+        return Ready(tuple((name, place) for name, place in inputs if not isinstance(place, (Skipped, Blocked))))
+
+    def produce(self, ready: Ready) -> tuple[tuple[str, Reference], ...]:
+        """Load the inputs, run the step, save the outputs."""
+        node = self.node
+        if node.container is not None:
+            return containers.run(node, dict(ready.inputs), self.loader, self.context)
+        function = self.run.function(node)
+        hints = self.run.hints(node)
+        positional, named = self.arguments(ready, hints.parameters)
+        value = function(*positional, **named)
+        del positional, named  # the inputs need not be in memory while the outputs are written
+        return outputs.save(node, outputs.split(node, value), self.run.store, hints.outputs(node))
+
+    def arguments(self, ready: Ready, hints: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments by position (names ``*0``, ``*1`` ...) and by name."""
+        named: dict[str, Any] = {}
+        extra: list[tuple[int, Any]] = []
+        for name, place in ready.inputs:
+            value = self.loader.load(place, hints.get(name))
+            if name.startswith("*"):
+                extra.append((int(name[1:]), value))
+            else:
+                named[name] = value
+        if not extra:
+            return [], named
+        return self.before_extras(named) + [value for _, value in sorted(extra, key=lambda pair: pair[0])], named
+
+    def before_extras(self, named: dict[str, Any]) -> list[Any]:
+        """Take out of the named arguments those that stand before ``*args``, which can then only be given by position."""
+        import inspect  # noqa: PLC0415  (only for functions with *args)
+
+        found = []
+        for parameter in inspect.signature(self.run.function(self.node)).parameters.values():
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                break
+            found.append(named.pop(parameter.name) if parameter.name in named else parameter.default)
+        return found
+
+    # --- batches ---------------------------------------------------------------------------------------------------------------
+
+    def run_batch(self) -> TaskRecord:
+        """Run the step for each item of a batch, one after the other; each output is then a list over the items."""
+        indices = self.items()
+        if isinstance(indices, NotRun):
+            return self.not_run(indices.reason)
+        made: dict[int, dict[str, Reference]] = {}
+        skipped: list[Reason] = []
+        failed: list[Reason] = []
+        with environment_of(self.node.environment), running(self.context):
+            for place, index in enumerate(indices):
+                ready = self.prepare(index)
+                if isinstance(ready, Ready):
+                    self.run_item(place, index, ready, made, failed)
+                elif ready.reason.kind == "upstream":
+                    return self.not_run(ready.reason)
+                else:
+                    skipped.append(ready.reason)
+            if len(skipped) == len(indices):
+                return self.not_run(skipped[0])
+            return self.batch_record(made, failed, len(indices))
+
+    def items(self) -> list[Index] | NotRun:
+        map_node = self.run.graph.maps_by_id[self.node.scope[-1]]
+        outer, unit = self.order.index[:-1], self.order.index[-1]
+        expansion = self.run.locator.lookup.record(map_node.id, outer)
+        units = self.run.locator.lookup.units(map_node.id, outer)
+        if isinstance(units, Blocked):
+            return NotRun(units.reason)
+        if isinstance(units, Skipped) or expansion is None:
+            return NotRun(reasons.skipped_input(map_node.id))
+        size = map_node.batch or 1
+        return [(*outer, position) for position in range(unit * size, min((unit + 1) * size, expansion.count or 0))]
+
+    def run_item(self, place: int, index: Index, ready: Ready, made: dict[int, dict[str, Reference]], failed: list[Reason]) -> None:
+        self.context.index = index
+        try:
+            made[place] = dict(self.produce(ready))
+        except Exception as error:
+            last = self.order.attempt >= self.node.retry.retries
+            if not (self.node.allow_failure and last):
+                raise BatchItemError(f"item {index[-1]}: {type(error).__qualname__}: {error}") from error
+            failed.append(reason_of(error, declared=self.node.resources.memory))
+
+    def batch_record(self, made: dict[int, dict[str, Reference]], failed: list[Reason], items: int) -> TaskRecord:
+        """Return the record of a batch. Items that failed, allowed, are left out of the lists, as they would be without batches."""
+        lists = tuple((port.name, self.run.store.collect([row[port.name] for row in made.values()])) for port in self.node.outputs)
+        held = tuple(made) if len(made) < items else None
+        about: dict[str, Any] = {"outputs": lists, "items": items, "held": held, **self.context.told()}
+        if not failed:
+            return self.record("done", **about)
+        return self.record("failed", allowed=True, reason=failed[0], **about)
+
+    # --- records -----------------------------------------------------------------------------------------------------------------
+
+    def not_run(self, reason: Reason) -> TaskRecord:
+        return reasons.never_ran(self.node, self.order.index, reason, self.order.attempt)
+
+    def record(self, state: Any, **about: Any) -> TaskRecord:
+        return TaskRecord(
+            step=self.node.id, index=self.order.index, attempt=self.order.attempt, state=state, finished=time.time(), **about
+        )
+
+
+@contextmanager
+def environment_of(wish: EnvironmentWish) -> Iterator[None]:
+    """Set a step's environment variables and secrets, and put things back afterwards.
+
+    Raises:
+        SecretMissingError: A secret is neither set for this process nor found in its environment.
+    """
+    wanted = dict(wish.env)
+    for secret in wish.secrets:
+        if secret.env in os.environ:
+            continue
+        if secret.name not in os.environ:
+            raise SecretMissingError(
+                f"the step asks for the secret {secret.name!r} as ${secret.env}, which is not there: "
+                f"set the environment variable {secret.name} (or {secret.env}) where the flow is started"
+            )
+        wanted[secret.env] = os.environ[secret.name]
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,212 @@
+"""What a task prints, written to the store while it runs, and passed on to where it would have gone."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Literal
+
+from flowbridge.errors import StoreError
+
+if TYPE_CHECKING:
+    from flowbridge.records.files import RunFiles
+    from flowbridge.records.models import Index
+
+PART = 64 * 1024
+_LOOK = 0.2
+_FLUSH_AT_FIRST = 1.0
+_FLUSH_AT_MOST = 10.0
+_FULL_SPEED = 60.0
+
+Write = Callable[[int, bytes], None]
+Mode = Literal["fd", "python", "none"]
+
+
+class Parts:
+    """Numbered parts of a log: cut when there is enough, or when the last one was a while ago.
+
+    A part is due after a second; after a minute's running the wait grows, up to ten seconds, so that a long task leaves
+    thousands of small objects nowhere.
+    """
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._number = 0
+        self._held: list[bytes] = []
+        self._size = 0
+        self._began = self._last = time.monotonic()
+
+    def add(self, data: bytes) -> None:
+        """Take more output, and write a part if one is due."""
+        self._held.append(data)
+        self._size += len(data)
+        self.write_if_due()
+
+    def write_if_due(self) -> None:
+        """Write what is held, if it is enough or old enough."""
+        now = time.monotonic()
+        wait = min(_FLUSH_AT_FIRST + (now - self._began) / _FULL_SPEED, _FLUSH_AT_MOST)
+        if self._size >= PART or (self._size and now - self._last >= wait):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held; nothing is written where there is nothing."""
+        if not self._size:
+            return
+        data = b"".join(self._held)
+        self._held = [data]
+        self._write(self._number, data)  # raises: kept, and tried again with the next part
+        self._held, self._size = [], 0
+        self._number += 1
+        self._last = time.monotonic()
+
+
+def spool_path(flow: str, run: str, step: str, index: Index, attempt: int) -> Path:
+    """Return the local file that a task's output is kept in while it runs.
+
+    Its name follows from the task, so that whoever started a process that died can still find its last words.
+    """
+    folder = Path(tempfile.gettempdir()) / f"flowbridge-{os.getuid()}" / "output"
+    return folder / f"{flow}.{run}.{step}.{'_'.join(map(str, index))}.{attempt}.log"
+
+
+class FdCapture:
+    """Sends file descriptors 1 and 2 to a local file, which a thread passes on to the old descriptors and to the log.
+
+    A file, not a pipe: what a process wrote just before it was killed is still there for `rescue`.
+    """
+
+    def __init__(self, write: Write, spool: Path, *, echo: bool = True) -> None:
+        self._parts = Parts(write)
+        self._spool = spool
+        self._echo = echo
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._position = 0
+
+    def __enter__(self) -> FdCapture:
+        self._spool.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = os.open(self._spool, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        _flush_streams()
+        self._old = (os.dup(1), os.dup(2))
+        os.dup2(self._file, 1)
+        os.dup2(self._file, 2)
+        self._streams = (sys.stdout, sys.stderr)
+        sys.stdout, sys.stderr = _text(1), _text(2)
+        self._thread = threading.Thread(target=self._follow, name="flowbridge-log", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        _flush_streams()
+        sys.stdout, sys.stderr = self._streams
+        for old, number in zip(self._old, (1, 2), strict=True):
+            os.dup2(old, number)
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._take()
+        self._parts.flush()
+        for descriptor in (*self._old, self._file):
+            os.close(descriptor)
+        with suppress(FileNotFoundError):
+            self._spool.unlink()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(_LOOK):
+            with suppress(StoreError):  # a store that is away for a moment must not end the task; what is held is written later
+                self._take()
+                self._parts.write_if_due()
+
+    def _take(self) -> None:
+        while data := os.pread(self._file, PART, self._position):
+            self._position += len(data)
+            if self._echo:
+                with suppress(OSError):  # whoever was listening has gone; the log is kept all the same
+                    os.write(self._old[0], data)
+            self._parts.add(data)
+
+
+class StreamCapture:
+    """Copies what is written to `sys.stdout` and `sys.stderr`; the streams stay those of the process, so debuggers work."""
+
+    def __init__(self, write: Write) -> None:
+        self._parts = Parts(write)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> StreamCapture:
+        self._streams = (sys.stdout, sys.stderr)
+        sys.stdout, sys.stderr = _Copying(sys.stdout, self._add), _Copying(sys.stderr, self._add)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        sys.stdout, sys.stderr = self._streams
+        self._parts.flush()
+
+    def _add(self, text: str) -> None:
+        with self._lock:
+            self._parts.add(text.encode("utf-8", "replace"))
+
+
+class _Copying(io.TextIOBase):
+    """A text stream that also tells somebody else what is written."""
+
+    def __init__(self, stream: IO[str], copy: Callable[[str], None]) -> None:
+        self._stream = stream
+        self._copy = copy
+
+    def write(self, text: str) -> int:
+        self._copy(text)
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+
+def rescue(files: RunFiles, step: str, index: Index, attempt: int) -> bool:
+    """Write to the log what a killed process left in its spool file and in no part of the log; return whether there was anything."""
+    spool = spool_path(files.flow, files.run_id, step, index, attempt)
+    try:
+        data = spool.read_bytes()
+    except FileNotFoundError:
+        return False
+    written = len(files.read_log(step, index, attempt))
+    if data[written:]:
+        files.write_log(step, index, attempt, files.log_parts(step, index, attempt), data[written:])
+    spool.unlink(missing_ok=True)
+    return bool(data[written:])
+
+
+def _text(descriptor: int) -> IO[str]:
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115  (lives as long as the capture)
+
+
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(ValueError, OSError):  # closed by the user's code, or nobody listens
+                stream.flush()
