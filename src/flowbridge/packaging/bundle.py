@@ -8,9 +8,11 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 from flowbridge.errors import FlowError
@@ -83,7 +85,7 @@ def _is_step(function: Callable[..., Any]) -> bool:
 
 
 def _importable(module: str, qualname: str) -> bool:
-    if module in {"__main__", "__mp_main__"} or "<" in qualname:
+    if module in {"", "__main__", "__mp_main__"} or "<" in qualname:
         return False
     found = find(module)
     if found is None or found.path is None or found.path.suffix != ".py":
@@ -121,39 +123,55 @@ def _pickles(functions: Mapping[str, Callable[..., Any]], code: Mapping[str, Cod
 def _modules_by_value(functions: Iterable[Callable[..., Any]]) -> set[str]:
     """Return the modules that pickled functions refer to by name."""
     found: set[str] = set()
+    seen: set[int] = set()
     for function in functions:
-        seen: set[int] = set()
         _refer(inspect.unwrap(function), found, seen, _ROUNDS)
     return found - {"__main__"}
 
 
 def _refer(value: Any, found: set[str], seen: set[int], rounds: int) -> None:
+    """Add the modules that a pickle of a value would import: those of what it names, not of what it carries."""
     if id(value) in seen or rounds == 0:
         return
     seen.add(id(value))
     if inspect.ismodule(value):
         found.add(value.__name__)
-        return
-    module = getattr(value, "__module__", None) or getattr(type(value), "__module__", None)
-    if isinstance(module, str):
-        found.add(module)
-    plain = inspect.unwrap(value) if callable(value) else value
-    if inspect.isfunction(plain):
-        found.add(plain.__module__)
-        found.update(_imports_in(plain))
-        variables = inspect.getclosurevars(plain)
-        for part in (*variables.globals.values(), *variables.nonlocals.values()):
+    elif inspect.isclass(value) or inspect.isroutine(value):
+        plain = inspect.unwrap(value)
+        module = getattr(plain, "__module__", None) or ""
+        if _importable(module, getattr(plain, "__qualname__", "<")):
+            found.add(module)
+            return
+        for part in _carried(plain, found):
             _refer(part, found, seen, rounds - 1)
-    elif inspect.isclass(plain):
-        for part in vars(plain).values():
+    else:
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple, set, frozenset)) else ()
+        for part in (type(value), *parts):
             _refer(part, found, seen, rounds - 1)
 
 
-def _imports_in(function: Any) -> Iterable[str]:
-    """Yield the modules imported inside a function's body, read from its code object."""
-    for constant in (function.__code__, *function.__code__.co_consts):
-        names = getattr(constant, "co_names", ())
-        yield from (n for n in names if n.isidentifier() or "." in n)
+def _carried(value: Any, found: set[str]) -> Iterable[Any]:
+    """Return what goes into the pickle of a function or class that is carried by value."""
+    if inspect.isclass(value):
+        return [*value.__mro__[1:], *vars(value).values()]
+    if not inspect.isfunction(value):
+        return []
+    names = {name for code in _codes(value.__code__) for name in code.co_names}
+    found.update(name for name in names if name not in value.__globals__)  # imported inside, as far as names tell
+    return [*(value.__globals__[n] for n in names if n in value.__globals__), *_cells(value)]
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _cells(function: FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # a name that has no value yet
+            yield cell.cell_contents
 
 
 def _included(patterns: Sequence[str], root: Path) -> dict[str, bytes]:

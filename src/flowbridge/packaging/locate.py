@@ -116,12 +116,17 @@ def load_module(name: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
+    return _import(name)
+
+
+def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise FlowNotFoundError(
-                f"There is no module {name!r}: not installed, and not under {Path.cwd()}. Name a file (like flows/train.py:FLOW) or a module that can be imported."
+                f"There is no module {name!r}: not installed, and not under {Path.cwd()}. "
+                f"Name a file (like flows/train.py:FLOW) or a module that can be imported."
             ) from None
         raise _failed(name, error) from error
     except FlowbridgeError:
@@ -163,7 +168,7 @@ def choose(flows: dict[str, Flow[Any, Any]], target: Target) -> Flow[Any, Any]:
 def _import_file(name: str, path: Path) -> ModuleType:
     parent = name.rpartition(".")[0]
     if parent:
-        return load_module(name)
+        return _import(name)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise FlowNotFoundError(f"{path} is not a Python file (its name must end in .py)")
