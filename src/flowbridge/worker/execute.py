@@ -54,13 +54,23 @@ class NotRun:
     reason: Reason
 
 
-def execute(run: RunSession, node: StepNode | MapNode, order: WorkOrder) -> TaskRecord:
-    """Do what an order says and return the record, its times not yet filled in. What the step raises is raised."""
+def execute(run: RunSession, node: StepNode | MapNode, order: WorkOrder, told: dict[str, Any]) -> TaskRecord:
+    """Do what an order says and return the record, its times not yet filled in. What the step raises is raised.
+
+    Args:
+        run: The run.
+        node: The step or map.
+        order: The order.
+        told: Is filled with what the step told about itself (metrics and the like), also when it raises.
+    """
     loader = Loader(run.store, run.files, run.class_of)
     if isinstance(node, MapNode):
         return expand(node, order.index, run.locator, loader, _load_for(run, node, order.index, loader), attempt=order.attempt)
     task = _StepTask(run, node, order, loader)
-    return task.run_batch() if _batch_of(run, node) else task.run_single()
+    try:
+        return task.run_batch() if _batch_of(run, node) else task.run_single()
+    finally:
+        told.update(task.context.told())
 
 
 def _batch_of(run: RunSession, node: StepNode) -> int | None:
@@ -97,7 +107,7 @@ class _StepTask:
             return self.not_run(ready.reason)
         with environment_of(self.node.environment), running(self.context):
             saved = self.produce(ready)
-            return self.record("done", outputs=saved, **self.context.told())
+            return self.record("done", outputs=saved)
 
     def prepare(self, index: Index) -> Ready | NotRun:
         """Find everything the task reads, look at its conditions, and say whether it runs."""
@@ -205,7 +215,7 @@ class _StepTask:
         """Return the record of a batch. Items that failed, allowed, are left out of the lists, as they would be without batches."""
         lists = tuple((port.name, self.run.store.collect([row[port.name] for row in made.values()])) for port in self.node.outputs)
         held = tuple(made) if len(made) < items else None
-        about: dict[str, Any] = {"outputs": lists, "items": items, "held": held, **self.context.told()}
+        about: dict[str, Any] = {"outputs": lists, "items": items, "held": held}
         if not failed:
             return self.record("done", **about)
         return self.record("failed", allowed=True, reason=failed[0], **about)

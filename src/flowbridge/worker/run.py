@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowbridge.errors import FlowbridgeError, StoreError
 from flowbridge.ir.control import MapNode
@@ -45,18 +45,19 @@ def run_task(order: WorkOrder, *, session: Session | None = None) -> TaskRecord:
     run.files.start(_started(order, node, began))
     meter = Meter()
     interrupted = False
+    told: dict[str, Any] = {}
     capture = _capture(session, run, order, node)
     try:
         with capture:
             try:
-                record = execute(run, node, order)
+                record = execute(run, node, order, told)
             except KeyboardInterrupt:
                 interrupted = True
                 record = _cancelled(order)
             except BaseException as error:  # noqa: BLE001  (whatever a step raises, SystemExit included, ends the task and is told)
                 record = _failed(order, node, _told(error, run, node))
             record = record.model_copy(
-                update={"started": began, "finished": time.time(), "usage": meter.read(), "host": host(), "native": order.native}
+                update={**told, "started": began, "finished": time.time(), "usage": meter.read(), "host": host(), "native": order.native}
             )
     except StoreError as error:  # the last of the log could not be written; the outputs are safe, and the record may still be
         sys.stderr.write(f"flowbridge: the log of {reasons.task_name(order.step, order.index)} is not complete: {error}\n")
