@@ -129,7 +129,11 @@ class _Book:
         bad = self.bad.get(part, {})
         if len(self.graph.node(part).scope) == len(shared):
             return (reasons.task_name(part, shared), bad[shared]) if shared in bad else None
-        return next(((reasons.task_name(part, other), state) for other, state in bad.items() if other[: len(shared)] == shared), None)
+        under = [(state != "failed", other, state) for other, state in bad.items() if other[: len(shared)] == shared]
+        if not under:
+            return None
+        _, other, state = min(under)
+        return reasons.task_name(part, other), state
 
     def end(self, *, cancelled: bool) -> RunEnd:
         failed = [r for r in self.order if r.state == "failed" and not r.allowed]

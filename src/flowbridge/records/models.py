@@ -66,7 +66,7 @@ class Frame(FrozenModel):
     text: str = ""
 
 
-class Reason(FrozenModel):
+class Reason(_WithNumbers):
     """Why a task did not end done.
 
     Attributes:
@@ -90,7 +90,7 @@ class Reason(FrozenModel):
     exit_code: int | None = None
 
 
-class Usage(FrozenModel):
+class Usage(_WithNumbers):
     """What one attempt used: bytes and seconds. None where it could not be measured."""
 
     peak_memory: int | None = None
