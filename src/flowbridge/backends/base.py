@@ -33,6 +33,8 @@ class PreparedRun:
         profile: The settings in force.
         functions: The step functions by step id, where the run was started from the process that holds them; else None.
         listener: Told of every `TaskStarted` and `TaskRecord` as they become known, from any thread.
+        wait: The caller will wait for the end in this thread; if not, the run must go on without him.
+        max_parallel: At most so many tasks at once, where the backend is asked to hold back.
     """
 
     graph: FlowGraph
@@ -42,6 +44,8 @@ class PreparedRun:
     profile: Profile
     functions: Mapping[str, Callable[..., Any]] | None = None
     listener: Listener = field(default=lambda event: None)
+    wait: bool = True
+    max_parallel: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""What the engine on this machine can do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowbridge.backends.support import Emulated, Native, Support, Unsupported, complete
+from flowbridge.ir.features import Feature
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NO_ENVIRONMENTS = Unsupported(
+    "steps with an environment of their own cannot be started here yet",
+    "ours",
+    "Install the packages into the Python that runs the flow, and drop them from the step.",
+)
+
+TABLE: Mapping[Feature, Support] = complete(
+    {
+        Feature.STEPS: Native(),
+        Feature.ANY_DAG: Native(),
+        Feature.ORDER: Native(),
+        Feature.MULTIPLE_OUTPUTS: Native(),
+        Feature.MAP: Native(),
+        Feature.MAP_DYNAMIC: Native(),
+        Feature.MAP_NESTED: Native(),
+        Feature.MAP_FLOW: Native(),
+        Feature.MAP_PARALLEL: Native(),
+        Feature.MAP_BATCH: Native(),
+        Feature.CONDITIONS: Native(),
+        Feature.FIRST: Native(),
+        Feature.RETRY: Native(),
+        Feature.RETRY_DELAY: Native(),
+        Feature.TIMEOUT: Native(),
+        Feature.ALLOW_FAILURE: Native(),
+        Feature.CACHE: Unsupported("results of earlier runs are not looked up yet", "ours", "Drop cache= for now."),
+        Feature.CPU: Native(),
+        Feature.MEMORY: Native(),
+        Feature.MEMORY_MAX: Unsupported("a task is not retried with more memory yet", "ours", "Declare the larger amount as memory=."),
+        Feature.GPU: Native(),
+        Feature.GPU_SHARE: Emulated("several tasks are let onto one GPU; one that takes more than its share of the memory is ended"),
+        Feature.GPU_TYPE: Native(),
+        Feature.DISK: Emulated("the scratch folder is looked at while the step runs; one that outgrows it is ended"),
+        Feature.SHM: Emulated("the machine's own /dev/shm; a flow that asks for more than it holds is refused"),
+        Feature.CUSTOM_RESOURCES: Native(),
+        Feature.GANG: Unsupported("a gang of processes is not started yet", "ours", "Start the processes from the step, with nodes=1."),
+        Feature.PACKAGES: _NO_ENVIRONMENTS,
+        Feature.REQUIREMENTS: _NO_ENVIRONMENTS,
+        Feature.PYTHON: _NO_ENVIRONMENTS,
+        Feature.IMAGE: Emulated("the step runs in this Python; the image is for backends that run containers"),
+        Feature.ENV: Native(),
+        Feature.SECRETS: Emulated("taken from variables of the environment in which the flow is started"),
+        Feature.CONTAINER: Emulated("the program runs under podman or docker"),
+        Feature.PLACEMENT: Unsupported("single steps cannot be sent elsewhere yet", "ours", "Drop target= for now."),
+        Feature.SCHEDULE: Emulated("a schedule starts deployments; this run starts now"),
+        Feature.TAGS: Native(),
+    }
+)

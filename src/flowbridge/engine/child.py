@@ -1,0 +1,91 @@
+"""What a fresh process does with one task: become clean, enter its limits, run it, tell its record, and end with all it started."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import struct
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from flowbridge.engine.limits import ChildSetup
+from flowbridge.engine.process_tree import kill_descendants
+from flowbridge.worker.order import WorkOrder
+from flowbridge.worker.run import run_task
+
+if TYPE_CHECKING:
+    from flowbridge.worker.session import Session
+
+HEAD = struct.Struct("<cIi")
+"""Start of every message to the driver: kind, number of the launch, and a number that depends on the kind."""
+BEGAN, TOLD, STORED, ENDED, READY = b"B", b"R", b"S", b"E", b"H"
+_UNUSUAL = 70
+_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE]
+
+
+class Channel(Protocol):
+    """To the driver."""
+
+    def send(self, message: bytes, /) -> int:
+        """Send one message, whole."""
+
+
+@dataclass(frozen=True)
+class ChildOrder:
+    """A launch as it goes to the process that runs it."""
+
+    number: int
+    order: bytes
+    setup: ChildSetup = field(default_factory=ChildSetup)
+    env: tuple[tuple[str, str], ...] = ()
+
+
+def run_child(given: ChildOrder, session: Session, channel: Channel, *, parent_death: bool = True) -> int:
+    """Run one task in this process, which is for it alone, and return the code to exit with.
+
+    Args:
+        given: The task and its surroundings.
+        session: The store, the flow and its functions.
+        channel: Where the record is told.
+        parent_death: Have this process killed when the thread that forked it ends.
+    """
+    become_clean()
+    given.setup.apply(parent_death=parent_death)
+    os.environ.update(given.env)
+    record = run_task(WorkOrder.model_validate_json(given.order), session=session)
+    _tell(channel, given.number, record.model_dump_json().encode())
+    kill_descendants()
+    return 0 if record.state != "failed" or record.allowed else 1
+
+
+def end(code: int) -> None:
+    """End this process at once: no exit handlers of the process it was forked from, no waiting for threads."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # closed by the user's code, or nobody listens any more
+            continue
+    os._exit(code)
+
+
+def become_clean() -> None:
+    """Forget what a forked process must not share with its parent: signal handlers and the state of random generators."""
+    signal.set_wakeup_fd(-1)
+    for number in _SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python does for every process it starts
+    random.seed()
+    numpy, torch = sys.modules.get("numpy.random"), sys.modules.get("torch")
+    if numpy is not None:
+        numpy.seed()
+    if torch is not None:
+        torch.seed()
+
+
+def _tell(channel: Channel, number: int, record: bytes) -> None:
+    try:
+        channel.send(HEAD.pack(TOLD, number, 0) + record)
+    except OSError:  # too large for one message: the driver reads it from the store
+        channel.send(HEAD.pack(STORED, number, 0))
