@@ -114,7 +114,7 @@ def _pickles(functions: Mapping[str, Callable[..., Any]], code: Mapping[str, Cod
             entries[pickle_entry(step)] = cloudpickle.dumps(plain, protocol=4)
         except Exception as error:  # noqa: BLE001  (pickling runs code of any class; every failure means the same)
             problems.append(
-                f"step {step!r} is defined where it cannot be imported (a notebook, a script or inside a function), so it is carried by value, "
+                f"step {step!r} is defined where it cannot be imported (a notebook, a script, inside a function), so it travels by value, "
                 f"but something it refers to cannot be pickled: {error}. Make that object inside the step, or move the step into a module."
             )
     return entries, problems

@@ -13,6 +13,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -47,7 +48,7 @@ class SourceTree:
 
 
 def code_digest(function: Callable[..., Any]) -> str:
-    """Return the digest of a function's code, ``sha256:<hex>``; it does not depend on the process, the machine or the place of the project."""
+    """Return the digest of a function's code, ``sha256:<hex>``: the same in every process, on every machine, wherever the project is."""
     function = inspect.unwrap(function, stop=lambda f: not type(f).__module__.startswith(f"{OWN}."))
     walk = _Walk()
     module, qualname = getattr(function, "__module__", "") or "", getattr(function, "__qualname__", "")
@@ -132,10 +133,8 @@ class _Walk:
             if name in function.__globals__:
                 self.live(function.__globals__[name])
         for cell in function.__closure__ or ():
-            try:
+            with suppress(ValueError):  # a name that has no value yet
                 self.live(cell.cell_contents)
-            except ValueError:  # a name that has no value yet
-                continue
 
     def _by_name(self, value: Any) -> bool:
         module, qualname = value.__module__ or "", value.__qualname__

@@ -47,9 +47,11 @@ def _unpack(data: bytes, folder: Path) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             archive.extractall(partial)
-        os.replace(partial, folder)
+        partial.replace(folder)
     except zipfile.BadZipFile as error:
-        raise ArtifactDamagedError(f"The code bundle {folder.name} is not a zip file ({error}); run the flow again to store it anew") from error
+        raise ArtifactDamagedError(
+            f"The code bundle {folder.name} is not a zip file ({error}); run the flow again to store it anew"
+        ) from error
     except OSError:
         if not (folder / MANIFEST).is_file():  # else another process was faster
             raise
@@ -128,7 +130,9 @@ class BundleLoader:
         try:
             return pickle.loads(path.read_bytes())  # type: ignore[no-any-return]  # noqa: S301  (the store is trusted, or it was not opened)
         except ModuleNotFoundError as error:
-            raise CodeNotFoundError(f"Step {step!r} needs the module {error.name!r}, which is not installed here; add it to packages=[...]") from error
+            raise CodeNotFoundError(
+                f"Step {step!r} needs the module {error.name!r}, which is not installed here; add it to packages=[...]"
+            ) from error
         except Exception as error:
             if self._python is not None and self._python != here:
                 made, now = (".".join(map(str, v)) for v in (self._python, here))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from flowbridge.artifacts import layout
 from flowbridge.errors import ArtifactNotFoundError, RunNotFoundError
@@ -23,7 +24,8 @@ _MANY = 32
 _READERS = 16
 
 
-class TaskFile(NamedTuple):
+@dataclass(frozen=True)
+class TaskFile:
     """One file of a task, told from its name alone."""
 
     step: str
@@ -31,6 +33,11 @@ class TaskFile(NamedTuple):
     attempt: int
     kind: str
     path: str
+
+    @property
+    def key(self) -> tuple[str, Index, int]:
+        """Which attempt of which task it belongs to."""
+        return self.step, self.index, self.attempt
 
 
 class RunFiles:
@@ -148,8 +155,8 @@ class RunFiles:
         """Return every attempt from its own files, whether or not there is a summary."""
         latest: dict[tuple[str, Index, int], TaskFile] = {}
         for file in self.task_files():
-            if file.kind == "end" or (file.kind == "start" and file[:3] not in latest):
-                latest[file[:3]] = file
+            if file.kind == "end" or (file.kind == "start" and file.key not in latest):
+                latest[file.key] = file
         return self.read_files([latest[key] for key in sorted(latest)])
 
     def task_files(self) -> Iterator[TaskFile]:

@@ -11,7 +11,7 @@ from flowbridge.ir.control import MapNode
 from flowbridge.ir.graph import dependencies, shared_depth
 from flowbridge.records import reasons
 from flowbridge.records.expected import tasks_of
-from flowbridge.records.models import Index, RunEnd, RunState, RunSummary, TaskRecord, TaskStarted
+from flowbridge.records.models import Index, Reason, RunEnd, RunState, RunSummary, TaskRecord, TaskStarted
 
 if TYPE_CHECKING:
     from flowbridge.ir.flow import FlowGraph, StepNode
@@ -104,7 +104,7 @@ class _Book:
             native=started.native,
         )
 
-    def _why(self, node: StepNode | MapNode, index: Index, *, cancelled: bool) -> reasons.Reason:
+    def _why(self, node: StepNode | MapNode, index: Index, *, cancelled: bool) -> Reason:
         culprit = self._culprit(node, index)
         if culprit is not None:
             return reasons.upstream(*culprit)
@@ -147,14 +147,18 @@ class _Book:
         shown = [r for r in self.order if r.step in self.graph.steps_by_id or r.state != "done"]
         metrics = {name: value for r in self.order for name, value in r.metrics.items()}
         return RunEnd(
-            state=state, finished=time.time(), message=_message(failed, cut_short), counts=dict(Counter(r.state for r in shown)), metrics=metrics
+            state=state,
+            finished=time.time(),
+            message=_message(failed, cut_short),
+            counts=dict(Counter(r.state for r in shown)),
+            metrics=metrics,
         )
 
 
 def _message(failed: list[TaskRecord], cut_short: list[TaskRecord]) -> str | None:
-    first = (failed or cut_short or [None])[0]
-    if first is None:
+    if not failed and not cut_short:
         return None
+    first = (failed or cut_short)[0]
     count = len(failed) if failed else len(cut_short)
     more = f" (and {count - 1} more)" if count > 1 else ""
     words = first.reason.message if first.reason else first.state

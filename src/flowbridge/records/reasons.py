@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from flowbridge.records.models import Reason, TaskRecord
+from flowbridge.records.models import Reason, TaskRecord, TaskState
 
 if TYPE_CHECKING:
     from flowbridge.ir.control import MapNode
@@ -43,10 +43,12 @@ def lost(started: TaskStarted) -> Reason:
     """A process began the task and left no result."""
     where = f" on {started.host}" if started.host else ""
     process = f" (process {started.pid})" if started.pid else ""
-    return Reason(kind="lost_worker", message=f"the worker{process}{where} began this task and left no result: it was killed, or its machine was lost")
+    return Reason(
+        kind="lost_worker", message=f"the worker{process}{where} began this task and left no result: it was killed, or its machine was lost"
+    )
 
 
 def never_ran(node: StepNode | MapNode, index: Index, reason: Reason, attempt: int = 0) -> TaskRecord:
     """Return the record of a task that will not run."""
-    state = "skipped" if reason.kind == "condition" else "cancelled"
+    state: TaskState = "skipped" if reason.kind == "condition" else "cancelled"
     return TaskRecord(step=node.id, index=index, attempt=attempt, state=state, reason=reason, finished=time.time())

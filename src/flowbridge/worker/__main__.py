@@ -85,7 +85,13 @@ def claim_next(order: WorkOrder, session: Session) -> WorkOrder:
     attempt = 0
     while not files.claim(
         TaskStarted(
-            step=order.step, index=order.index, attempt=attempt, started=time.time(), host=socket.gethostname(), pid=os.getpid(), native=order.native
+            step=order.step,
+            index=order.index,
+            attempt=attempt,
+            started=time.time(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            native=order.native,
         )
     ):
         attempt += 1

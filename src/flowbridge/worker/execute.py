@@ -6,25 +6,22 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.errors import FlowbridgeError, UsageError
-from flowbridge.ir.control import MapNode, bindings_of
+from flowbridge.ir.control import MapNode
 from flowbridge.records import reasons
 from flowbridge.records.models import Reason, TaskRecord
 from flowbridge.worker import containers, outputs
 from flowbridge.worker.context import Context, running
-from flowbridge.worker.expand import expand
+from flowbridge.worker.decide import NotRun, Ready, decide
+from flowbridge.worker.expand import Expander
 from flowbridge.worker.failure import reason_of
-from flowbridge.worker.guards import describe, first_false
 from flowbridge.worker.load import Loader
 from flowbridge.worker.lookup import Blocked, Skipped
-from flowbridge.worker.places import Located, Place, worst
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.reference import Reference
-    from flowbridge.ir import bindings as b
     from flowbridge.ir.environment import EnvironmentWish
     from flowbridge.ir.flow import StepNode
     from flowbridge.records.models import Index
@@ -40,20 +37,6 @@ class BatchItemError(FlowbridgeError):
     """An item of a batch failed; its cause is the error."""
 
 
-@dataclass(frozen=True)
-class Ready:
-    """A task whose conditions hold and whose inputs exist."""
-
-    inputs: tuple[tuple[str, Place], ...]
-
-
-@dataclass(frozen=True)
-class NotRun:
-    """A task that will not run, and why."""
-
-    reason: Reason
-
-
 def execute(run: RunSession, node: StepNode | MapNode, order: WorkOrder, told: dict[str, Any]) -> TaskRecord:
     """Do what an order says and return the record, its times not yet filled in. What the step raises is raised.
 
@@ -65,7 +48,7 @@ def execute(run: RunSession, node: StepNode | MapNode, order: WorkOrder, told: d
     """
     loader = Loader(run.store, run.files, run.class_of)
     if isinstance(node, MapNode):
-        return expand(node, order.index, run.locator, loader, _load_for(run, node, order.index, loader), attempt=order.attempt)
+        return Expander(run.locator, loader).expand(node, order.index, order.attempt)
     task = _StepTask(run, node, order, loader)
     try:
         return task.run_batch() if _batch_of(run, node) else task.run_single()
@@ -75,16 +58,6 @@ def execute(run: RunSession, node: StepNode | MapNode, order: WorkOrder, told: d
 
 def _batch_of(run: RunSession, node: StepNode) -> int | None:
     return run.graph.maps_by_id[node.scope[-1]].batch if node.scope else None
-
-
-def _load_for(run: RunSession, node: StepNode | MapNode, index: Index, loader: Loader) -> Any:
-    def load(binding: b.Binding) -> Any:
-        place = run.locator.locate(binding, node.scope, index)
-        if isinstance(place, (Skipped, Blocked)):
-            raise FlowbridgeError(f"a condition of {node.id} reads a value of {place.step}, which is not there")
-        return loader.load(place)
-
-    return load
 
 
 class _StepTask:
@@ -110,24 +83,8 @@ class _StepTask:
             return self.record("done", outputs=saved)
 
     def prepare(self, index: Index) -> Ready | NotRun:
-        """Find everything the task reads, look at its conditions, and say whether it runs."""
-        node, locator = self.node, self.run.locator
-        inputs = [(name, locator.locate(binding, node.scope, index)) for name, binding in node.inputs]
-        guarded = [locator.locate(x, node.scope, index) for guard in node.guards for x in bindings_of(guard)]
-        places: list[Located] = [*guarded, *(place for _, place in inputs)]
-        trouble = worst(places)
-        blocked = trouble if isinstance(trouble, Blocked) else locator.after(node.after, node.scope, index)
-        if blocked is not None:
-            return NotRun(blocked.reason)
-        skipped = worst(guarded)
-        if skipped is None and node.guards:
-            false = first_false(node.guards, _load_for(self.run, node, index, self.loader))
-            if false is not None:
-                return NotRun(reasons.condition_false(describe(false)))
-        skipped = skipped or trouble
-        if skipped is not None:
-            return NotRun(reasons.skipped_input(skipped.step))
-        return Ready(tuple((name, place) for name, place in inputs if not isinstance(place, (Skipped, Blocked))))
+        """Say whether the task (of a batch: one of its items) runs."""
+        return decide(self.node, index, self.run.locator, self.loader.load)
 
     def produce(self, ready: Ready) -> tuple[tuple[str, Reference], ...]:
         """Load the inputs, run the step, save the outputs."""
@@ -226,9 +183,7 @@ class _StepTask:
         return reasons.never_ran(self.node, self.order.index, reason, self.order.attempt)
 
     def record(self, state: Any, **about: Any) -> TaskRecord:
-        return TaskRecord(
-            step=self.node.id, index=self.order.index, attempt=self.order.attempt, state=state, finished=time.time(), **about
-        )
+        return TaskRecord(step=self.node.id, index=self.order.index, attempt=self.order.attempt, state=state, finished=time.time(), **about)
 
 
 @contextmanager

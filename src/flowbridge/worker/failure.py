@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowbridge.errors import FlowbridgeError
-from flowbridge.records.models import Frame, Reason
+from flowbridge.records.models import Frame, Reason, ReasonKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ def reason_of(error: BaseException, *, code_folder: Path | None = None, declared
     shown = traceback.TracebackException.from_exception(error, limit=-_MAX_FRAMES)
     _trim(shown, code_folder)
     frames = tuple(_frame(f) for f in shown.stack if not _is_own(f.filename))
-    kind = "out_of_memory" if isinstance(error, MemoryError) else "error"
+    kind: ReasonKind = "out_of_memory" if isinstance(error, MemoryError) else "error"
     internal = isinstance(error, FlowbridgeError) and not frames
     return Reason(
         kind=kind,
@@ -84,14 +84,16 @@ def _chain(shown: traceback.TracebackException | None) -> Iterator[traceback.Tra
 
 def _is_own(filename: str) -> bool:
     """Tell flowbridge's frames from the user's; steps inside `flowbridge.testing` count as the user's."""
-    return filename.startswith(_OWN) and not filename.startswith(_OWN + "testing/") or filename.startswith("<frozen importlib")
+    return (filename.startswith(_OWN) and not filename.startswith(_OWN + "testing/")) or filename.startswith("<frozen importlib")
 
 
 def _in_project(frame: traceback.FrameSummary, code_folder: Path | None) -> traceback.FrameSummary:
     if code_folder is None or not frame.filename.startswith(str(code_folder)):
         return frame
     line = frame.line  # read while the file name still leads to the source
-    return traceback.FrameSummary(str(Path(frame.filename).relative_to(code_folder)), frame.lineno, frame.name, lookup_line=False, line=line)
+    return traceback.FrameSummary(
+        str(Path(frame.filename).relative_to(code_folder)), frame.lineno, frame.name, lookup_line=False, line=line
+    )
 
 
 def _frame(frame: traceback.FrameSummary) -> Frame:

@@ -61,7 +61,9 @@ def holds(condition: Condition, load: Load) -> bool:
         outcome = _OPERATORS[condition.op](left, right)
     except Exception as error:
         types = f"{type(left).__name__} and {type(right).__name__}"
-        raise ConditionError(f"the condition {describe(condition)} cannot be told: comparing {types} raised {type(error).__name__}: {error}") from error
+        raise ConditionError(
+            f"the condition {describe(condition)} cannot be told: comparing {types} raised {type(error).__name__}: {error}"
+        ) from error
     return _truth(outcome, condition)
 
 
@@ -70,8 +72,8 @@ def _truth(value: Any, condition: Condition) -> bool:
         return bool(value)
     except Exception as error:
         raise ConditionError(
-            f"the condition {describe(condition)} cannot be told: a value of type {type(value).__name__} is neither true nor false ({error}); "
-            f"return a plain bool or number from the step"
+            f"the condition {describe(condition)} cannot be told: "
+            f"a value of type {type(value).__name__} is neither true nor false ({error}); return a plain bool or number from the step"
         ) from error
 
 
@@ -90,19 +92,27 @@ def describe(condition: Condition) -> str:
 def describe_binding(binding: b.Binding) -> str:
     """Return a binding as a user would have written it."""
     if isinstance(binding, b.Constant):
-        return binding.shown if binding.pickled is not None else repr(binding.value)
-    if isinstance(binding, b.FromParameter):
-        return binding.name + _path(binding.path)
-    if isinstance(binding, b.FromItem):
-        return f"each {binding.field}" + _path(binding.path)
+        return repr(binding.value) if binding.pickled is None else binding.shown or "a constant"
     if isinstance(binding, b.FromStep):
         name = binding.step if binding.output == "result" else f"{binding.step}.{binding.output}"
         return name + _path(binding.path) + _path(binding.then)
-    if isinstance(binding, b.FirstOf):
-        return f"first({', '.join(map(describe_binding, binding.choices))})" + _path(binding.path)
     if isinstance(binding, b.ListOf):
         return f"[{', '.join(map(describe_binding, binding.items))}]"
-    return "{" + ", ".join(f"{k!r}: {describe_binding(v)}" for k, v in binding.items) + "}"
+    if isinstance(binding, b.DictOf):
+        return "{" + ", ".join(f"{k!r}: {describe_binding(v)}" for k, v in binding.items) + "}"
+    return _describe_chosen(binding) + _path(binding.path)
+
+
+def _describe_chosen(binding: b.FromParameter | b.FromItem | b.FirstOf | b.GridOf | b.Collected) -> str:
+    if isinstance(binding, b.FromParameter):
+        return binding.name
+    if isinstance(binding, b.FromItem):
+        return f"each {binding.field}"
+    if isinstance(binding, b.FirstOf):
+        return f"first({', '.join(map(describe_binding, binding.choices))})"
+    if isinstance(binding, b.GridOf):
+        return f"grid({', '.join(f'{k}={describe_binding(v)}' for k, v in binding.items)})"
+    return f"the list of {describe_binding(binding.value)}"
 
 
 def _path(path: b.Path) -> str:

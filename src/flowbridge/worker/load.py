@@ -18,8 +18,9 @@ from flowbridge.worker.lookup import Blocked, Lookup, Skipped
 from flowbridge.worker.places import Gathering, Grid, ItemOf, Joined, Literal, Place, Several, Stored, Within
 
 if TYPE_CHECKING:
-    from flowbridge.artifacts.reference import Reference
     from flowbridge.artifacts.store import Store
+
+    from flowbridge.artifacts.reference import Reference
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.records.files import RunFiles
     from flowbridge.records.models import Index
@@ -31,7 +32,7 @@ class AccessError(FlowbridgeError, LookupError):
     """``output.name`` or ``output["key"]``, written in the flow, found nothing in the value."""
 
 
-def resolve(
+def resolve(  # noqa: PLR0913  (the whole question; all but the first by name)
     binding: Binding, *, scope: tuple[str, ...], index: Index, graph: FlowGraph, files: RunFiles, store: Store, hint: Any = None
 ) -> Any | Skipped | Blocked:
     """Return the value of a binding for a task, or why there is none.
@@ -60,12 +61,12 @@ class Loader:
         class_of: Returns the class that a step returns, where it is known here.
     """
 
-    def __init__(self, store: Store, files: RunFiles, class_of: Callable[[str], Any] = lambda step: None) -> None:
+    def __init__(self, store: Store, files: RunFiles, class_of: Callable[[str], Any] | None = None) -> None:
         self.store = store
         self.files = files
-        self.class_of = class_of
+        self.class_of = class_of or _unknown
 
-    def load(self, place: Place, hint: Any = None) -> Any:
+    def load(self, place: Place, hint: Any = None) -> Any:  # noqa: PLR0911  (one for each kind of place)
         """Return the value at a place."""
         if isinstance(place, Literal):
             return constant_value(place.constant, self.store)
@@ -112,7 +113,9 @@ class Loader:
 
     def _nested(self, items: tuple[Any, ...], place: Gathering) -> list[Any]:
         return [
-            self._nested(item, place) if isinstance(item, tuple) else access(self.store.load(item), place.each, f"item {i} of {place.origin}")
+            self._nested(item, place)
+            if isinstance(item, tuple)
+            else access(self.store.load(item), place.each, f"item {i} of {place.origin}")
             for i, item in enumerate(items)
         ]
 
@@ -142,6 +145,10 @@ class Loader:
         if all(f is not None for f in found):
             return [f for f in found if f is not None]
         return [self.store.save(self.store.load_item(reference, position)) for position in range(reference.length or 0)]
+
+
+def _unknown(_step: str) -> None:
+    """Know no class of any step."""
 
 
 def constant_value(constant: Constant, store: Store) -> Any:

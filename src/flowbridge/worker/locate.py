@@ -31,7 +31,7 @@ class Locator:
         self.graph = lookup.graph
         self._params = dict(lookup.files.run().param_refs)
 
-    def locate(self, binding: b.Binding, scope: tuple[str, ...], index: Index) -> Located:
+    def locate(self, binding: b.Binding, scope: tuple[str, ...], index: Index) -> Located:  # noqa: PLR0911  (one for each kind of binding)
         """Return where the value of a binding is, for a task inside the maps of `scope`."""
         if isinstance(binding, b.Constant):
             return Literal(binding)

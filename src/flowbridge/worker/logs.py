@@ -12,11 +12,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from flowbridge.errors import StoreError
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from flowbridge.records.files import RunFiles
     from flowbridge.records.models import Index
 
@@ -92,7 +94,7 @@ class FdCapture:
         self._thread: threading.Thread | None = None
         self._position = 0
 
-    def __enter__(self) -> FdCapture:
+    def __enter__(self) -> Self:
         self._spool.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = os.open(self._spool, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         _flush_streams()
@@ -142,7 +144,7 @@ class StreamCapture:
         self._parts = Parts(write)
         self._lock = threading.Lock()
 
-    def __enter__(self) -> StreamCapture:
+    def __enter__(self) -> Self:
         self._streams = (sys.stdout, sys.stderr)
         sys.stdout, sys.stderr = _Copying(sys.stdout, self._add), _Copying(sys.stderr, self._add)
         return self
@@ -159,7 +161,7 @@ class StreamCapture:
 class _Copying(io.TextIOBase):
     """A text stream that also tells somebody else what is written."""
 
-    def __init__(self, stream: IO[str], copy: Callable[[str], None]) -> None:
+    def __init__(self, stream: TextIO, copy: Callable[[str], None]) -> None:
         self._stream = stream
         self._copy = copy
 
@@ -201,7 +203,7 @@ def rescue(files: RunFiles, step: str, index: Index, attempt: int) -> bool:
     return bool(data[written:])
 
 
-def _text(descriptor: int) -> IO[str]:
+def _text(descriptor: int) -> TextIO:
     return open(descriptor, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115  (lives as long as the capture)
 
 

@@ -9,8 +9,9 @@ from flowbridge.worker.failure import OutputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flowbridge.artifacts.reference import Reference
     from flowbridge.artifacts.store import Store
+
+    from flowbridge.artifacts.reference import Reference
     from flowbridge.ir.flow import StepNode
 
 
@@ -32,7 +33,9 @@ def split(node: StepNode, value: Any) -> list[Any]:
 
 def _tuple(node: StepNode, value: Any, count: int) -> list[Any]:
     if not isinstance(value, (tuple, list)):
-        raise OutputError(f"step {node.id} is annotated to return {_annotation(node)}, but it returned a {type(value).__name__}: {_short(value)}")
+        raise OutputError(
+            f"step {node.id} is annotated to return {_annotation(node)}, but it returned a {type(value).__name__}: {_short(value)}"
+        )
     if len(value) != count:
         raise OutputError(f"step {node.id} is annotated to return {_annotation(node)}, {count} values, but it returned {len(value)}")
     return list(value)

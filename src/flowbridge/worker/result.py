@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowbridge.artifacts.store import Store
+
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.records.files import RunFiles
 

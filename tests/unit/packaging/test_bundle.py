@@ -42,7 +42,9 @@ def elsewhere(data: bytes, folder: Path, step: str, **variables: str) -> list[st
     (folder / "bundle.zip").write_bytes(data)
     command = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(folder / "bundle.zip"), str(folder / "cache"), step]
     source = Path(sys.modules["flowbridge"].__path__[0]).parent
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env={**os.environ, "PYTHONPATH": str(source), **variables})  # noqa: S603
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=folder, env={**os.environ, "PYTHONPATH": str(source), **variables}
+    )  # noqa: S603
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 

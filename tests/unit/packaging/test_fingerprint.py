@@ -131,7 +131,11 @@ def test_a_digest_is_the_same_in_every_process(code: Project) -> None:
     source = Path(next(iter(importlib.import_module("flowbridge").__path__))).parent
     seen = {
         subprocess.run(  # noqa: S603
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": f"{source}:{code.root}", "PYTHONHASHSEED": seed}
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": f"{source}:{code.root}", "PYTHONHASHSEED": seed},
         ).stdout.strip()
         for seed in ("1", "2")
     }

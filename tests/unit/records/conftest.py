@@ -20,7 +20,13 @@ def content(tmp_path: Path) -> Content:
 
 def run_record(run: str = "r1", flow: str = "f", created: float = 1.0) -> RunRecord:
     return RunRecord(
-        id=run, flow=flow, graph=Reference(digest="sha256:0", size=1, serializer="json"), graph_digest="0", params={"lr": 0.1}, backend="test", created=created
+        id=run,
+        flow=flow,
+        graph=Reference(digest="sha256:0", size=1, serializer="json"),
+        graph_digest="0",
+        params={"lr": 0.1},
+        backend="test",
+        created=created,
     )
 
 

@@ -16,8 +16,15 @@ from flowbridge.records.models import Frame, Reason, TaskRecord, Usage
 
 text = st.text(max_size=20)
 numbers = st.floats(allow_nan=False)
-references = st.builds(Reference, digest=text, size=st.integers(0, 2**60), serializer=text, inline=st.none() | text, length=st.none() | st.integers(0))
-reasons = st.builds(Reason, kind=st.sampled_from(["error", "timeout"]), message=text, frames=st.lists(st.builds(Frame, file=text, line=st.integers(0), function=text)).map(tuple))
+references = st.builds(
+    Reference, digest=text, size=st.integers(0, 2**60), serializer=text, inline=st.none() | text, length=st.none() | st.integers(0)
+)
+reasons = st.builds(
+    Reason,
+    kind=st.sampled_from(["error", "timeout"]),
+    message=text,
+    frames=st.lists(st.builds(Frame, file=text, line=st.integers(0), function=text)).map(tuple),
+)
 records = st.builds(
     TaskRecord,
     step=text,
@@ -34,7 +41,14 @@ records = st.builds(
     series=st.dictionaries(text, st.lists(st.tuples(st.none() | numbers, numbers), max_size=3).map(tuple), max_size=2),
     params=st.dictionaries(text, st.none() | st.booleans() | st.integers() | text, max_size=3),
 )
-SAMPLE = TaskRecord(step="train", index=(3,), state="done", finished=12.5, metrics={"auc": 0.5}, outputs=(("result", Reference(digest="sha256:ab", size=3, serializer="json")),))
+SAMPLE = TaskRecord(
+    step="train",
+    index=(3,),
+    state="done",
+    finished=12.5,
+    metrics={"auc": 0.5},
+    outputs=(("result", Reference(digest="sha256:ab", size=3, serializer="json")),),
+)
 
 
 @given(records)

@@ -21,7 +21,9 @@ def node(name: str, **about: object) -> StepNode:
 
 
 def flow(*nodes: StepNode | MapNode) -> FlowGraph:
-    return FlowGraph(name="f", steps=tuple(n for n in nodes if isinstance(n, StepNode)), maps=tuple(n for n in nodes if isinstance(n, MapNode)))
+    return FlowGraph(
+        name="f", steps=tuple(n for n in nodes if isinstance(n, StepNode)), maps=tuple(n for n in nodes if isinstance(n, MapNode))
+    )
 
 
 def done(step: str, *index: int, state: str = "done", **about: object) -> TaskRecord:

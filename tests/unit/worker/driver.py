@@ -50,7 +50,9 @@ def open_store(folder: Path) -> Store:
     return Store.open(str(folder))
 
 
-def create(graph: FlowGraph, store: Store, params: Mapping[str, Any] | None = None, *, bundle: str | None = None, run: str = "r1") -> RunFiles:
+def create(
+    graph: FlowGraph, store: Store, params: Mapping[str, Any] | None = None, *, bundle: str | None = None, run: str = "r1"
+) -> RunFiles:
     record = RunRecord(
         id=run,
         flow=graph.name,
@@ -101,8 +103,18 @@ def step(name: str, *, outputs: str = "result", kind: str = "single", retries: i
     return StepNode(id=name, name=name, code=code, inputs=inputs, outputs=ports, output_kind=kind, retry=Retry(retries=retries), **about)  # type: ignore[arg-type]
 
 
-def over(name: str, *, scope: tuple[str, ...] = (), guards: tuple[Condition, ...] = (), batch: int | None = None, after: tuple[str, ...] = (), **sources: Any) -> MapNode:
-    return MapNode(id=name, scope=scope, guards=guards, batch=batch, after=after, sources=tuple((n, binding(v)) for n, v in sources.items()))
+def over(
+    name: str,
+    *,
+    scope: tuple[str, ...] = (),
+    guards: tuple[Condition, ...] = (),
+    batch: int | None = None,
+    after: tuple[str, ...] = (),
+    **sources: Any,
+) -> MapNode:
+    return MapNode(
+        id=name, scope=scope, guards=guards, batch=batch, after=after, sources=tuple((n, binding(v)) for n, v in sources.items())
+    )
 
 
 def flow(*nodes: StepNode | MapNode, result: Any = None, kind: str = "single", params: str = "") -> FlowGraph:

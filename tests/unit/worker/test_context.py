@@ -34,7 +34,9 @@ def test_a_step_knows_which_task_it_is(store: Store) -> None:
 
 @pytest.mark.parametrize("batch", [None, 2])
 def test_the_index_is_that_of_the_item_with_batches_too(store: Store, batch: int | None) -> None:
-    graph = flow(over("m", batch=batch, x=Constant(value=[7, 8, 9])), step("t", scope=("m",), inputs={"x": item("m", "x")}), result=out("t"))
+    graph = flow(
+        over("m", batch=batch, x=Constant(value=[7, 8, 9])), step("t", scope=("m",), inputs={"x": item("m", "x")}), result=out("t")
+    )
     assert list(drive(graph, {"t": lambda x: [x, c.context().index[0]]}, store).result()) == [[7, 0], [8, 1], [9, 2]]
 
 

@@ -51,7 +51,10 @@ def test_any_list_can_be_mapped_over(store: Store, source: Any) -> None:
 
 def test_several_sources_are_taken_item_by_item(store: Store) -> None:
     graph = flow(
-        step("a"), over("m", x=out("a"), y=Constant(value=["p", "q"])), step("t", scope=("m",), inputs={"x": item("m", "x"), "y": item("m", "y")}), result=out("t")
+        step("a"),
+        over("m", x=out("a"), y=Constant(value=["p", "q"])),
+        step("t", scope=("m",), inputs={"x": item("m", "x"), "y": item("m", "y")}),
+        result=out("t"),
     )
     assert list(drive(graph, {"a": lambda: [1, 2], "t": lambda x, y: f"{x}{y}"}, store).result()) == ["1p", "2q"]
 
@@ -127,7 +130,11 @@ def test_batches_change_nothing_but_the_number_of_tasks(store: Store, batch: int
 
 def test_a_map_can_run_over_what_batches_made(store: Store) -> None:
     graph = flow(
-        over("m", batch=3, x=Constant(value=list(range(7)))), MAPPED, over("n", x=out("t")), step("u", scope=("n",), inputs={"x": item("n", "x")}), result=out("u")
+        over("m", batch=3, x=Constant(value=list(range(7)))),
+        MAPPED,
+        over("n", x=out("t")),
+        step("u", scope=("n",), inputs={"x": item("n", "x")}),
+        result=out("u"),
     )
     assert list(drive(graph, {"t": twice, "u": twice}, store).result()) == [4 * x for x in range(7)]
 
@@ -215,7 +222,12 @@ def test_the_list_of_something_that_is_no_plain_output(store: Store) -> None:
     run = drive(graph, {"n": lambda x: x, "p": lambda x: f"p{x}", "q": lambda x: f"q{x}"}, store)
     assert run.result() == "p2"
     everything = flow(*graph.steps, *graph.maps, result=Collected(map="m", value=FirstOf(choices=(out("p"), out("q")))))
-    assert drive(everything, {"n": lambda x: x, "p": lambda x: f"p{x}", "q": lambda x: f"q{x}"}, store, run="r2").result() == ["q0", "q1", "p2", "p3"]
+    assert drive(everything, {"n": lambda x: x, "p": lambda x: f"p{x}", "q": lambda x: f"q{x}"}, store, run="r2").result() == [
+        "q0",
+        "q1",
+        "p2",
+        "p3",
+    ]
 
 
 def test_all_outputs_of_a_mapped_step(store: Store) -> None:
@@ -230,7 +242,10 @@ def test_all_outputs_of_a_mapped_step(store: Store) -> None:
 
 def test_a_collected_list_is_made_once(store: Store) -> None:
     graph = flow(
-        over("m", x=Constant(value=list(range(40)))), MAPPED, *(step(f"u{i}", inputs={"value": out("t")}) for i in range(2)), result=binding(1)
+        over("m", x=Constant(value=list(range(40)))),
+        MAPPED,
+        *(step(f"u{i}", inputs={"value": out("t")}) for i in range(2)),
+        result=binding(1),
     )
     run = drive(graph, {"t": twice, "u0": size, "u1": size}, store)
     kept = run.files.gathered("t", (), "result")

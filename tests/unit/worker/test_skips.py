@@ -58,7 +58,13 @@ def test_a_condition_that_cannot_be_told_fails_the_step(store: Store) -> None:
 
 
 def test_skips_spread_with_data_and_name_their_cause_but_not_with_order(store: Store) -> None:
-    graph = flow(step("a", guards=(FALSE,)), step("b", inputs={"x": out("a")}), step("c", inputs={"x": out("b")}), step("d", after=("c", "a")), result=out("d"))
+    graph = flow(
+        step("a", guards=(FALSE,)),
+        step("b", inputs={"x": out("a")}),
+        step("c", inputs={"x": out("b")}),
+        step("d", after=("c", "a")),
+        result=out("d"),
+    )
     run = drive(graph, {"a": fails, "b": fails, "c": fails, "d": lambda: 4}, store)
     assert [run.state(n) for n in "abcd"] == ["skipped", "skipped", "skipped", "done"]
     assert message(run, "b") == "condition: skipped, because it needs a value of a, which was skipped"

@@ -68,7 +68,9 @@ def test_access_that_finds_nothing_names_step_path_and_type(store: Store) -> Non
     assert reason.traceback is None
 
 
-@pytest.mark.parametrize(("kind", "outputs", "value"), [("tuple", "0 1", (1, 2)), ("fields", "left right", Pair(1, 2)), ("fields", "total mean", Stats(1, 2))])
+@pytest.mark.parametrize(
+    ("kind", "outputs", "value"), [("tuple", "0 1", (1, 2)), ("fields", "left right", Pair(1, 2)), ("fields", "total mean", Stats(1, 2))]
+)
 def test_several_outputs_are_artifacts_of_their_own(store: Store, kind: str, outputs: str, value: Any) -> None:
     first, second = outputs.split()
     graph = flow(step("a", kind=kind, outputs=outputs), result={"x": out("a", output=second), "y": out("a", output=first)}, kind="tuple")
@@ -117,7 +119,10 @@ def test_extra_arguments_by_position(store: Store) -> None:
     def f(a: int, *rest: int, k: int = 0) -> list[int]:
         return [a, *rest, k]
 
-    graph = flow(step("f", inputs={"a": Constant(value=1), "*1": Constant(value=3), "*0": Constant(value=2), "k": Constant(value=9)}), result=out("f"))
+    graph = flow(
+        step("f", inputs={"a": Constant(value=1), "*1": Constant(value=3), "*0": Constant(value=2), "k": Constant(value=9)}),
+        result=out("f"),
+    )
     assert drive(graph, {"f": f}, store).result() == [1, 2, 3, 9]
 
 
@@ -125,7 +130,14 @@ def test_lists_dicts_and_grids_written_in_the_flow(store: Store) -> None:
     a = out("a")
     inside = DictOf(items=(("pair", ListOf(items=(a, Constant(value=2)), tuple_=True)), ("list", ListOf(items=(a, a)))))
     grid = GridOf(items=(("lr", binding([1, 2])), ("depth", out("xs"))))
-    graph = flow(step("a"), step("xs"), step("b", inputs={"value": inside}), step("c", inputs={"value": grid}), result={"b": out("b"), "c": out("c")}, kind="tuple")
+    graph = flow(
+        step("a"),
+        step("xs"),
+        step("b", inputs={"value": inside}),
+        step("c", inputs={"value": grid}),
+        result={"b": out("b"), "c": out("c")},
+        kind="tuple",
+    )
     run = drive(graph, {"a": lambda: 1, "xs": lambda: [7, 8], "b": same, "c": same}, store)
     assert run.result() == (
         {"pair": (1, 2), "list": [1, 1]},
