@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.artifacts.reference import Reference
-from flowbridge.errors import FlowbridgeError
+from flowbridge.errors import FlowbridgeError, StoreError
 from flowbridge.records import reasons
 from flowbridge.records.models import Reason, TaskRecord
 from flowbridge.worker.decide import NotRun, decide
@@ -41,9 +41,9 @@ def expand_cheaply(graph: FlowGraph, node: MapNode, index: Index, files: RunFile
     began = time.time()
     try:
         record = Expander(Locator(Lookup(graph, files)), Loader(store, files), cheap=True).expand(node, index)
-    except _TooDearError:
+    except (_TooDearError, StoreError):  # what is wrong with the store is told by a real task, in its record
         return None
-    except ExpansionError as error:
+    except FlowbridgeError as error:
         reason = Reason(kind="error", message=str(error), error=type(error).__name__)
         record = TaskRecord(step=node.id, index=index, state="failed", finished=0, reason=reason)
     return files.end(record.model_copy(update={"started": began, "finished": time.time()}))

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -76,8 +77,22 @@ def spool_path(flow: str, run: str, step: str, index: Index, attempt: int) -> Pa
 
     Its name follows from the task, so that whoever started a process that died can still find its last words.
     """
-    folder = Path(tempfile.gettempdir()) / f"flowbridge-{os.getuid()}" / "output"
-    return folder / f"{flow}.{run}.{step}.{'_'.join(map(str, index))}.{attempt}.log"
+    return _spool_folder() / f"{flow}.{run}.{step}.{'_'.join(map(str, index))}.{attempt}.log"
+
+
+@cache
+def _spool_folder() -> Path:
+    """Make the folder for spool files, and see that it is this user's own: anybody may make folders beside it.
+
+    Raises:
+        StoreError: It belongs to somebody else.
+    """
+    folder = Path(tempfile.gettempdir()) / f"flowbridge-{os.getuid()}"
+    (folder / "output").mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise StoreError(f"{folder} belongs to another user, so output cannot be kept there; remove it, or set TMPDIR to a folder of your own")
+    folder.chmod(0o700)
+    return folder / "output"
 
 
 class FdCapture:
@@ -95,8 +110,7 @@ class FdCapture:
         self._position = 0
 
     def __enter__(self) -> Self:
-        self._spool.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file = os.open(self._spool, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        self._file = os.open(self._spool, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         _flush_streams()
         self._old = (os.dup(1), os.dup(2))
         os.dup2(self._file, 1)

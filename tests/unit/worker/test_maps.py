@@ -251,3 +251,13 @@ def test_a_collected_list_is_made_once(store: Store) -> None:
     kept = run.files.gathered("t", (), "result")
     assert kept is not None
     assert kept.length == 40
+
+
+@pytest.mark.parametrize("cheap", [True, False])
+def test_a_condition_of_a_map_that_cannot_be_told_fails_the_map(store: Store, cheap: bool) -> None:
+    guard = Compare(op="<", left=Constant(value="text"), right=Constant(value=1))
+    run = drive(flow(over("m", x=Constant(value=[1]), guards=(guard,)), MAPPED), {"t": twice}, store, cheap=cheap)
+    reason = run.records["m", ()].reason
+    assert reason is not None
+    assert reason.error == "ConditionError"
+    assert "'text' < 1 cannot be told" in reason.message
