@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flowbridge.backends.base import Compiled
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.gaps import find_gaps, find_notes
+from flowbridge.backends.kubeflow.options import options_of
 from flowbridge.backends.kubeflow.support import TABLE
 
 if TYPE_CHECKING:
@@ -35,5 +36,11 @@ class KubeflowBackend:
         return Compiled(files={f"{graph.name}.yaml": pipeline.data}, notes=find_notes(graph, profile, pipeline))
 
     def submit(self, run: PreparedRun) -> Submission:
-        """Start the run."""
-        raise NotImplementedError
+        """Start the run on the server of the profile, or with kfp's local runner."""
+        if options_of(run.profile).local:
+            from flowbridge.backends.kubeflow.local import submit_local  # noqa: PLC0415  (the engine is loaded only to run)
+
+            return submit_local(run)
+        from flowbridge.backends.kubeflow.submit import submit  # noqa: PLC0415
+
+        return submit(run)

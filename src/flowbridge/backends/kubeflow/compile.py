@@ -35,11 +35,13 @@ class Pipeline:
         spec: The pipeline specification.
         platform: Its Kubernetes settings; empty where there are none.
         data: Both as a file.
+        tasks: Name of the task of each step, and of the loop of each map, in its DAG.
     """
 
     spec: Json
     platform: Json
     data: bytes
+    tasks: dict[str, str]
 
 
 def compile_flow(graph: FlowGraph, profile: Profile, *, deployment: str | None = None, wheel: str | None = None) -> Pipeline:
@@ -72,7 +74,7 @@ def compile_flow(graph: FlowGraph, profile: Profile, *, deployment: str | None =
     platform = _platform(lowering.components.platforms)
     data = emit(spec, platform)
     check(spec, platform)
-    return Pipeline(spec=spec, platform=platform, data=data)
+    return Pipeline(spec=spec, platform=platform, data=data, tasks=dict(lowering.tasks))
 
 
 def pipeline_name(graph: FlowGraph) -> str:

@@ -1,0 +1,120 @@
+"""Runs a compiled pipeline with kfp's own local runner, in a process of its own: kfp's pins and prints stay out of the user's."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowbridge.backends.kubeflow.compile import compile_flow
+from flowbridge.backends.kubeflow.components import RUN
+from flowbridge.backends.kubeflow.pod import OPTIONS, TRUST
+from flowbridge.backends.kubeflow.submit import located, shown_parameters
+from flowbridge.engine.process_tree import kill_tree
+from flowbridge.errors import MissingExtraError
+from flowbridge.records.finish import finalise
+from flowbridge.records.models import RunNative
+from flowbridge.records.watch import Watcher
+
+if TYPE_CHECKING:
+    from flowbridge.backends.base import PreparedRun
+    from flowbridge.records.models import RunState
+
+POLL = 0.1
+TAIL = 2000
+
+
+def submit_local(run: PreparedRun) -> LocalSubmission:
+    """Start a run under kfp's local runner.
+
+    Raises:
+        MissingExtraError: kfp is not installed.
+    """
+    if importlib.util.find_spec("kfp") is None:
+        raise MissingExtraError.needed("Running Kubeflow pipelines on this machine (kubeflow.host = 'local')", "kfp", "kubeflow")
+    folder = Path(tempfile.mkdtemp(prefix="flowbridge-kfp-"))
+    path = folder / f"{run.graph.name}.yaml"
+    path.write_bytes(compile_flow(run.graph, located(run.profile, run.store)).data)
+    arguments = {RUN: run.record.id, **shown_parameters(run.graph, run.record.params)}
+    log = (folder / "log").open("wb")
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "flowbridge.backends.kubeflow.local_runner", str(path), json.dumps(arguments)],
+        cwd=folder,
+        env=_environment(run),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    log.close()
+    run.files.set_native(RunNative(backend="kubeflow", id=f"local-{process.pid}"))
+    return LocalSubmission(run=run, process=process, folder=folder)
+
+
+def _environment(run: PreparedRun) -> dict[str, str]:
+    """Return the variables of the runner; how to open the store goes this way, so that no credential stands in a file."""
+    variables = {**os.environ, OPTIONS: json.dumps(run.profile.store_options), TRUST: str(run.profile.trust).lower()}
+    here = str(Path(__file__).parents[3])
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    return variables
+
+
+@dataclass
+class LocalSubmission:
+    """A run under kfp's local runner.
+
+    Attributes:
+        run: What was started.
+        process: The runner.
+        folder: Its files; removed when the run is over.
+    """
+
+    run: PreparedRun
+    process: subprocess.Popen[bytes]
+    folder: Path
+    _watcher: Watcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin to follow the records."""
+        self._watcher = Watcher(self.run.files)
+
+    def wait(self, timeout: float | None = None) -> RunState:
+        """Wait until the run is over (or `timeout` seconds) and return its state."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while self.process.poll() is None:
+            self._tell()
+            if until is not None and time.monotonic() >= until:
+                return "running"
+            time.sleep(POLL)
+        return self._close(cancelled=False)
+
+    def cancel(self) -> None:
+        """Kill the runner with all its tasks and close the run's records."""
+        kill_tree(self.process.pid)
+        self.process.wait()
+        self._close(cancelled=True)
+
+    def _close(self, *, cancelled: bool) -> RunState:
+        if self.process.returncode and self.run.files.ended() is None and not cancelled:
+            sys.stderr.write(f"flowbridge: kfp's local runner ended with code {self.process.returncode}:\n{self.tail()}\n")
+        end = finalise(self.run.graph, self.run.files, cancelled=cancelled)
+        self._tell()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return end.state
+
+    def tail(self) -> str:
+        """Return the last lines of what the runner printed."""
+        log = self.folder / "log"
+        return log.read_text(errors="replace")[-TAIL:] if log.exists() else ""
+
+    def _tell(self) -> None:
+        for event in self._watcher.poll():
+            self.run.listener(event)

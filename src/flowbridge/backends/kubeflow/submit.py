@@ -1,0 +1,192 @@
+"""Starts runs on a Kubeflow server and follows them: states come from flowbridge's own records, the server only completes them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flowbridge.backends.kubeflow.bootstrap import local_wheel
+from flowbridge.backends.kubeflow.compile import compile_flow
+from flowbridge.backends.kubeflow.components import RUN
+from flowbridge.backends.kubeflow.options import options_of
+from flowbridge.backends.kubeflow.parameters import shown
+from flowbridge.backends.kubeflow.rest import AccessDeniedError, NotOnServerError, Server, ServerUnreachableError
+from flowbridge.backends.kubeflow.status import complete, is_over, message_of
+from flowbridge.errors import ConfigError
+from flowbridge.records.finish import finalise
+from flowbridge.records.models import RunNative
+from flowbridge.records.watch import Watcher
+
+if TYPE_CHECKING:
+    from flowbridge.artifacts.store import Store
+    from flowbridge.backends.base import PreparedRun
+    from flowbridge.backends.kubeflow.compile import Pipeline
+    from flowbridge.backends.kubeflow.options import KubeflowOptions
+    from flowbridge.ir.flow import FlowGraph
+    from flowbridge.records.models import RunState
+    from flowbridge.settings import Profile
+
+Json = dict[str, Any]
+SERVER_EVERY = 5
+"""Looks at the records for one look at the server."""
+GRACE = 30.0
+"""Seconds that the last task may still take to write the end of the run after the server says it is over."""
+PATIENCE = 600.0
+"""Seconds that a server may be away before a run's follower gives up; the run goes on."""
+
+
+def submit(run: PreparedRun) -> ServerSubmission:
+    """Start a run on a Kubeflow server.
+
+    Raises:
+        ConfigError: No server is set, or a credential is missing.
+        BackendError: The server did not answer, did not let us in, or refused; then it has no such run.
+    """
+    options = options_of(run.profile)
+    server = Server(options)
+    pipeline = compile_flow(run.graph, located(run.profile, run.store), wheel=place_wheel(options, run.store))
+    experiment = server.experiment(options.experiment or run.graph.name)
+    native = server.create_run(run_request(run, pipeline, options, experiment))
+    try:
+        run.files.set_native(RunNative(backend="kubeflow", id=native, url=server.page(native, options.ui)))
+    except BaseException:
+        server.terminate(native)
+        raise
+    return ServerSubmission(run=run, server=server, native=native, options=options, tasks=pipeline.tasks)
+
+
+def located(profile: Profile, store: Store) -> Profile:
+    """Return the profile with the store's full URL: a path that begins here means nothing in a pod."""
+    return profile.model_copy(update={"store": store.url})
+
+
+def place_wheel(options: KubeflowOptions, store: Store) -> str | None:
+    """Put the wheel that pods install into the store, if the profile names one on this machine, and return its path there.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    wheel = local_wheel(options)
+    if wheel is None:
+        return None
+    if not wheel.is_file():
+        raise ConfigError(f"kubeflow.install names the wheel {str(wheel)!r}, which does not exist; build it with: uv build --wheel")
+    from flowbridge.artifacts import layout  # noqa: PLC0415  (with fsspec, only when there is a wheel)
+
+    return str(layout.blob(store.put_bytes(wheel.read_bytes())))
+
+
+def run_request(run: PreparedRun, pipeline: Pipeline, options: KubeflowOptions, experiment: str) -> Json:
+    """Return what is sent to start a run."""
+    request: Json = {
+        "display_name": f"{run.graph.name} {run.record.id}",
+        "experiment_id": experiment,
+        "pipeline_spec": source(pipeline),
+        "runtime_config": {"parameters": {RUN: run.record.id, **shown_parameters(run.graph, run.record.params)}},
+    }
+    if options.pipeline_root:
+        request["runtime_config"]["pipeline_root"] = options.pipeline_root
+    if options.service_account:
+        request["service_account"] = options.service_account
+    return request
+
+
+def source(pipeline: Pipeline) -> Json:
+    """Return a pipeline in the form of a request: with its platform settings, where it has any."""
+    if not pipeline.platform:
+        return pipeline.spec
+    return {"pipeline_spec": pipeline.spec, "platform_spec": pipeline.platform}
+
+
+def shown_parameters(graph: FlowGraph, params: Json) -> Json:
+    """Return the parameters as Kubeflow's pages show them; the run itself has them from the store."""
+    return {p.name: shown(p, params.get(p.name, p.default)) for p in graph.parameters}
+
+
+@dataclass
+class ServerSubmission:
+    """A run on a Kubeflow server.
+
+    Attributes:
+        run: What was submitted.
+        server: Where.
+        native: Its id there.
+        options: The profile's settings.
+        tasks: Name on the server of each step's task.
+    """
+
+    run: PreparedRun
+    server: Server
+    native: str
+    options: KubeflowOptions
+    tasks: dict[str, str]
+    _watcher: Watcher = field(init=False)
+    _away: float | None = None
+    _over: float | None = None
+
+    def __post_init__(self) -> None:
+        """Begin to follow the records."""
+        self._watcher = Watcher(self.run.files)
+
+    def wait(self, timeout: float | None = None) -> RunState:
+        """Wait until the run is over (or `timeout` seconds) and return its state.
+
+        Raises:
+            ServerUnreachableError: The server has been away for long; the run may still go on.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        looks = 0
+        while True:
+            self._tell()
+            ended = self.run.files.ended()
+            if ended is not None:
+                self._tell()
+                return ended.state
+            if looks % SERVER_EVERY == 0:
+                self._look()
+            looks += 1
+            if self._late():
+                sys.stderr.write(f"flowbridge: run {self.run.record.id} is past its deadline of {self.options.deadline:g} s and is cancelled\n")
+                self.cancel()
+                continue
+            if until is not None and time.monotonic() >= until:
+                return "running"
+            time.sleep(self.options.poll if until is None else max(0.0, min(self.options.poll, until - time.monotonic())))
+
+    def cancel(self) -> None:
+        """End the run on the server, and close its records."""
+        self.server.terminate(self.native)
+        finalise(self.run.graph, self.run.files, cancelled=True)
+        self._tell()
+
+    def _tell(self) -> None:
+        for event in self._watcher.poll():
+            self.run.listener(event)
+
+    def _late(self) -> bool:
+        """Say whether the run is past its deadline: the server never gives up on a pod that cannot be scheduled."""
+        return self.options.deadline is not None and time.time() > self.run.record.created + self.options.deadline
+
+    def _look(self) -> None:
+        """Ask the server, and close the run where it is over there and nothing will close it any more."""
+        try:
+            told = self.server.run(self.native)
+        except (ServerUnreachableError, AccessDeniedError):
+            self._away = self._away or time.monotonic()
+            if time.monotonic() - self._away > PATIENCE:
+                raise
+            return
+        except NotOnServerError:  # somebody deleted it there
+            told = {"state": "CANCELED"}
+        self._away = None
+        if not is_over(told):
+            return
+        self._over = self._over or time.monotonic()
+        waited = time.monotonic() - self._over >= GRACE or told["state"] == "CANCELED"
+        if self.run.files.ended() is None and waited:
+            complete(self.run.graph, self.run.files, told, self.tasks)
+            end = finalise(self.run.graph, self.run.files, cancelled=told["state"] == "CANCELED")
+            if message_of(told) and end.state == "failed":
+                sys.stderr.write(f"flowbridge: Kubeflow says of run {self.native}: {message_of(told)}\n")

@@ -1,0 +1,138 @@
+"""Runs the worker in a pod: in this process where nothing has to be watched, else in a child whose end is told apart."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowbridge.engine.limits import confine, kill_tree
+from flowbridge.ir.control import MapNode
+from flowbridge.records import reasons
+from flowbridge.records.models import Reason, TaskRecord, TaskStarted
+from flowbridge.worker.run import run_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowbridge.engine.limits import Confined
+    from flowbridge.ir.flow import StepNode
+    from flowbridge.worker.order import WorkOrder
+    from flowbridge.worker.session import RunSession, Session
+
+SCRATCH = Path("/flowbridge/scratch")
+_MEMORY_EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
+
+
+def stopped(run: RunSession, order: WorkOrder) -> TaskRecord | None:
+    """Return the record of a task that is not to run any more, because the run stops at its first failure and one has happened."""
+    if run.record.on_failure != "stop":
+        return None
+    for record in run.files.tasks():
+        if isinstance(record, TaskRecord) and record.state == "failed" and record.final and not record.allowed:
+            why = f"not run, because {reasons.task_name(record.step, record.index)} failed and the run stops at its first failure"
+            return run.files.end(reasons.never_ran(run.graph.node(order.step), order.index, reasons.cancelled(why), order.attempt))
+    return None
+
+
+def execute(order: WorkOrder, session: Session, run: RunSession) -> TaskRecord:
+    """Run a task and return its record, whatever becomes of the process it runs in."""
+    node = run.graph.node(order.step)
+    if isinstance(node, MapNode):
+        return run_task(order, session=session)
+    if _simple(node):
+        return run_task(order, session=session)
+    return _in_child(order, run, node)
+
+
+def _simple(node: StepNode) -> bool:
+    """Say whether nothing about the step needs a process beside it."""
+    resources, wish = node.resources, node.environment
+    limited = node.timeout or node.allow_failure or resources.memory or resources.disk
+    return not (limited or wish.packages or wish.requirements or wish.python)
+
+
+def _in_child(order: WorkOrder, run: RunSession, node: StepNode) -> TaskRecord:
+    scratch = SCRATCH if node.resources.disk and SCRATCH.is_dir() else None
+    resources = node.resources if scratch is not None else node.resources.model_copy(update={"disk": None})
+    confined = confine(resources, None, label=reasons.task_name(order.step, order.index), scratch=scratch)
+    killed = _oom_kills()
+    began = time.time()
+    try:
+        code, late = _wait(order, node, confined, scratch)
+        standing = run.files.attempt(order.step, order.index, order.attempt)
+        if standing is not None:
+            return standing
+        reason = _reason(run, order, node, confined, code=code, late=late, kernel=_oom_kills() > killed)
+    finally:
+        confined.close()
+    return run.files.end(_died(order, node, reason, began))
+
+
+def _wait(order: WorkOrder, node: StepNode, confined: Confined, scratch: Path | None) -> tuple[int, bool]:
+    """Start the worker and wait for its end; past the step's time its whole tree is killed."""
+    from flowbridge.backends.kubeflow.interpreter import interpreter_of  # noqa: PLC0415  (only steps with packages need uv)
+
+    env = {**os.environ, **({"TMPDIR": str(scratch)} if scratch is not None else {})}
+    command = [interpreter_of(order, node), "-m", "flowbridge.worker", order.model_dump_json()]
+    prepare: Callable[[], None] = confined.prepare_child
+    with subprocess.Popen(command, env=env, preexec_fn=prepare) as process:  # noqa: S603, PLW1509  (one thread here)
+        confined.watch(process.pid)
+        try:
+            return process.wait(node.timeout), False
+        except subprocess.TimeoutExpired:
+            kill_tree(process.pid)
+            return process.wait(), True
+
+
+def _reason(run: RunSession, order: WorkOrder, node: StepNode, confined: Confined, *, code: int, late: bool, kernel: bool) -> Reason:
+    name = reasons.task_name(order.step, order.index)
+    if late:
+        return Reason(kind="timeout", message=f"{name} ran longer than its timeout of {node.timeout:g} s", declared=node.timeout)
+    verdict = confined.verdict()
+    if verdict is not None:
+        return Reason(kind=verdict.kind, message=f"{name}: {verdict.message}", declared=verdict.declared, used=verdict.used, exit_code=code)
+    if kernel:
+        return Reason(
+            kind="out_of_memory",
+            message=f"{name} was killed for want of memory by the limit of its pod",
+            declared=node.resources.memory,
+            exit_code=code,
+        )
+    started = run.files.started(order.step, order.index, order.attempt)
+    if started is None:
+        started = TaskStarted(step=order.step, index=order.index, attempt=order.attempt, started=time.time())
+        message = f"the process of {name} ended with exit code {code} before the step began; its pod's log tells why"
+        return Reason(kind="lost_worker", message=message, exit_code=code)
+    return reasons.lost(started).model_copy(update={"exit_code": code})
+
+
+def _died(order: WorkOrder, node: StepNode, reason: Reason, began: float) -> TaskRecord:
+    return TaskRecord(
+        step=order.step,
+        index=order.index,
+        attempt=order.attempt,
+        state="failed",
+        final=order.attempt >= node.retry.retries,
+        allowed=node.allow_failure,
+        reason=reason,
+        started=began,
+        finished=time.time(),
+        native=order.native,
+    )
+
+
+def _oom_kills() -> int:
+    """Return how often the kernel has killed in this pod for want of memory, where it tells."""
+    for path in _MEMORY_EVENTS:
+        try:
+            lines = path.read_text().splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0
