@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from flowbridge.artifacts import layout
-from flowbridge.errors import ArtifactNotFoundError, RunNotFoundError
+from flowbridge.errors import ArtifactNotFoundError, RunNotFoundError, suggest
 from flowbridge.ir.base import FrozenModel
 from flowbridge.records.envelope import seal, unseal
 from flowbridge.records.models import Gathered, Index, RunEnd, RunNative, RunRecord, RunSummary, Saved, TaskRecord, TaskStarted
@@ -22,6 +22,7 @@ Result = TypeVar("Result")
 
 _MANY = 32
 _READERS = 16
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -172,11 +173,11 @@ class RunFiles:
         def read(file: TaskFile) -> TaskRecord | TaskStarted | None:
             return self._read(file.path, TaskRecord) if file.kind == "end" else self._read(file.path, TaskStarted)
 
-        return [record for record in self._many(read, files) if record is not None]
+        return [record for record in read_many(self.content, read, files) if record is not None]
 
     def first_attempts(self, step: str, indices: Sequence[Index]) -> list[TaskRecord]:
         """Read the end of the first attempt of many tasks at once; those that have none are left out."""
-        found = self._many(lambda index: self.attempt(step, index, 0), indices)
+        found = read_many(self.content, lambda index: self.attempt(step, index, 0), indices)
         return [record for record in found if record is not None]
 
     # --- beside the records ------------------------------------------------------------------------------------------------
@@ -243,8 +244,72 @@ class RunFiles:
             return None
         return unseal(data, model, path)
 
-    def _many(self, read: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        if len(items) < _MANY or self.content.local:
-            return [read(item) for item in items]
-        with ThreadPoolExecutor(_READERS) as pool:
-            return list(pool.map(read, items))
+
+Pairs = list[tuple[str, str]]
+"""Flow and id of some runs. (Inside the class below, `list` is the method.)"""
+
+
+class Runs:
+    """All runs of a store.
+
+    Attributes:
+        content: The bytes of the store.
+    """
+
+    def __init__(self, content: Content) -> None:
+        self.content = content
+
+    def list(self, flow: str | None = None) -> Pairs:
+        """Return flow and id of every run (of one flow), from the names of folders alone; in no order that means anything."""
+        flows = [flow] if flow is not None else self.content.folders(layout.RUNS)
+        return [(name, run) for name in flows for run in self.content.folders(layout.flow_dir(name))]
+
+    def find(self, run: str) -> RunFiles:
+        """Return the files of a run by its id, or by the start of it where that is enough.
+
+        Raises:
+            RunNotFoundError: No run goes by that name, or several do.
+        """
+        known = self.list()
+        exact = [pair for pair in known if pair[1] == run]
+        found = exact or [pair for pair in known if run and pair[1].startswith(run)]
+        if len(found) == 1:
+            return RunFiles(self.content, *found[0])
+        if not found:
+            near = suggest(run, [r for _, r in known])
+            raise RunNotFoundError(f"The store has no run {run!r}.{near} `flowbridge runs` lists those it has")
+        shown = ", ".join(sorted(f"{r} (flow {f})" for f, r in found)[:_SHOWN])
+        raise RunNotFoundError(f"{len(found)} runs go by {run!r}: {shown}{', ...' if len(found) > _SHOWN else ''}. Write more of the id")
+
+    def latest(self, flow: str | None = None) -> RunFiles:
+        """Return the run (of one flow) that was created last.
+
+        Raises:
+            RunNotFoundError: There is none.
+        """
+        runs = self.read(self.list(flow))
+        if not runs:
+            of = f" of flow {flow!r}" if flow is not None else ""
+            raise RunNotFoundError(f"The store has no run{of} yet")
+        return max(runs, key=lambda files: files.run().created)
+
+    def read(self, known: Sequence[tuple[str, str]]) -> Sequence[RunFiles]:
+        """Return the files of runs with their `run.json` read, many at once where that helps; folders without one are left out."""
+
+        def read(pair: tuple[str, str]) -> RunFiles | None:
+            files = RunFiles(self.content, *pair)
+            try:
+                files.run()
+            except RunNotFoundError:  # its creation was cut short: nothing was started
+                return None
+            return files
+
+        return [files for files in read_many(self.content, read, known) if files is not None]
+
+
+def read_many(content: Content, read: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return what `read` gives for each item; of a store that is far away, many are read at the same time."""
+    if len(items) < _MANY or content.local:
+        return [read(item) for item in items]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(read, items))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import sys
@@ -28,6 +29,7 @@ _LOOK = 0.2
 _FLUSH_AT_FIRST = 1.0
 _FLUSH_AT_MOST = 10.0
 _FULL_SPEED = 60.0
+_LONGEST = 200
 
 Write = Callable[[int, bytes], None]
 Mode = Literal["fd", "python", "none"]
@@ -77,7 +79,10 @@ def spool_path(flow: str, run: str, step: str, index: Index, attempt: int) -> Pa
 
     Its name follows from the task, so that whoever started a process that died can still find its last words.
     """
-    return _spool_folder() / f"{flow}.{run}.{step}.{'_'.join(map(str, index))}.{attempt}.log"
+    name = f"{flow}.{run}.{step}.{'_'.join(map(str, index))}.{attempt}.log".replace("/", "_")
+    if len(name.encode()) > _LONGEST:
+        name = f"{hashlib.sha256(name.encode()).hexdigest()}.log"
+    return _spool_folder() / name
 
 
 @cache
@@ -90,7 +95,9 @@ def _spool_folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"flowbridge-{os.getuid()}"
     (folder / "output").mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder.stat().st_uid != os.getuid():
-        raise StoreError(f"{folder} belongs to another user, so output cannot be kept there; remove it, or set TMPDIR to a folder of your own")
+        raise StoreError(
+            f"{folder} belongs to another user, so output cannot be kept there; remove it, or set TMPDIR to a folder of your own"
+        )
     folder.chmod(0o700)
     return folder / "output"
 
@@ -110,7 +117,7 @@ class FdCapture:
         self._position = 0
 
     def __enter__(self) -> Self:
-        self._file = os.open(self._spool, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        self._file = self._open()
         _flush_streams()
         self._old = (os.dup(1), os.dup(2))
         os.dup2(self._file, 1)
@@ -135,6 +142,14 @@ class FdCapture:
             os.close(descriptor)
         with suppress(FileNotFoundError):
             self._spool.unlink()
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
+        try:
+            return os.open(self._spool, flags, 0o600)
+        except FileNotFoundError:  # somebody has tidied up the folder for temporary files
+            self._spool.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return os.open(self._spool, flags, 0o600)
 
     def _follow(self) -> None:
         while not self._stop.wait(_LOOK):

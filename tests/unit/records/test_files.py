@@ -7,7 +7,7 @@ import pytest
 from flowbridge.artifacts.content import Content
 from flowbridge.artifacts.reference import Reference
 from flowbridge.errors import ArtifactDamagedError, RunNotFoundError
-from flowbridge.records.files import RunFiles
+from flowbridge.records.files import RunFiles, Runs
 from flowbridge.records.models import Gathered, RunEnd, RunNative, RunSummary, Saved, TaskRecord, TaskStarted
 from flowbridge.records.watch import Watcher
 
@@ -122,3 +122,30 @@ def test_a_watcher_tells_each_record_once_in_the_order_of_time(files: RunFiles) 
     assert watcher.poll() == []
     files.end(ended("b", finished=5.0))
     assert [r.step for r in watcher.poll()] == ["b"]
+
+
+def test_runs_are_found_by_the_start_of_their_id(content: Content) -> None:
+    for name, flow, created in [("abc1", "f", 3.0), ("abd2", "g", 5.0), ("x", "f", 4.0), ("xy", "f", 1.0)]:
+        RunFiles.create(content, run_record(name, flow, created))
+    runs = Runs(content)
+    assert sorted(runs.list()) == [("f", "abc1"), ("f", "x"), ("f", "xy"), ("g", "abd2")]
+    assert sorted(runs.list("g")) == [("g", "abd2")]
+    assert runs.list("nope") == []
+    assert runs.find("abc").run().flow == "f"
+    assert runs.find("x").run_id == "x"
+    assert runs.latest().run_id == "abd2"
+    assert runs.latest("f").run_id == "x"
+    with pytest.raises(RunNotFoundError, match=r"2 runs go by 'ab': abc1 \(flow f\), abd2 \(flow g\)"):
+        runs.find("ab")
+    with pytest.raises(RunNotFoundError, match=r"no run 'abc2'\. Did you mean"):
+        runs.find("abc2")
+    with pytest.raises(RunNotFoundError, match="no run 'nothing'"):
+        runs.find("nothing")
+
+
+def test_a_store_without_runs(content: Content) -> None:
+    assert Runs(content).list() == []
+    with pytest.raises(RunNotFoundError, match="no run of flow 'f' yet"):
+        Runs(content).latest("f")
+    content.put("runs/f/cut/tasks/a/_/0.start.json", b"")
+    assert Runs(content).read([("f", "cut")]) == []
