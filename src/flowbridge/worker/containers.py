@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flowbridge.ir.flow import ContainerSpec, StepNode
     from flowbridge.worker.context import Context
     from flowbridge.worker.load import Loader
-    from flowbridge.worker.locate import Place
+    from flowbridge.worker.places import Place
 
 ENGINES = ("podman", "docker")
 INSIDE = "FLOWBRIDGE_IN_CONTAINER"
