@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
 
+from flowbridge.errors import ConfigError
 from flowbridge.ir.base import FrozenModel
 
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
@@ -94,6 +97,8 @@ def format_bytes(size: int) -> str:
 class Resources(FrozenModel):
     """What one task may use. None means: not declared.
 
+    Amounts may be given as numbers or in the forms that Kubernetes uses: ``Resources(cpu="500m", memory="4Gi")``; they are kept as numbers.
+
     Attributes:
         cpu: Cores.
         memory: Bytes; a limit that holds.
@@ -113,3 +118,59 @@ class Resources(FrozenModel):
     disk: int | None = Field(default=None, gt=0)
     shm: int | None = Field(default=None, gt=0)
     custom: tuple[tuple[str, float], ...] = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(  # noqa: D107, PLR0913  (what users may write; below is what pydantic sees)
+            self,
+            *,
+            cpu: float | str | None = None,
+            memory: int | str | None = None,
+            memory_max: int | str | None = None,
+            gpu: float | None = None,
+            gpu_type: str | None = None,
+            disk: int | str | None = None,
+            shm: int | str | None = None,
+            custom: Mapping[str, float] | tuple[tuple[str, float], ...] = (),
+        ) -> None: ...
+
+    else:
+
+        def __init__(self, **amounts: Any) -> None:
+            """Check and keep the amounts.
+
+            Raises:
+                ConfigError: One is unknown or malformed.
+            """
+            for name in amounts:
+                if name not in type(self).model_fields:
+                    raise ConfigError.unknown_key(name, type(self).model_fields, "Resources(...)")
+            try:
+                super().__init__(**amounts)
+            except ValidationError as error:
+                wrong = [f"{e['loc'][0]}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+                raise ConfigError("; ".join(wrong)) from None
+
+    @field_validator("memory", "memory_max", "disk", "shm", mode="before")
+    @classmethod
+    def _bytes(cls, value: Any) -> Any:
+        return value if value is None else parse_bytes(value)
+
+    @field_validator("cpu", mode="before")
+    @classmethod
+    def _cores(cls, value: Any) -> Any:
+        return value if value is None else parse_cpu(value)
+
+    @field_validator("gpu", mode="before")
+    @classmethod
+    def _gpus(cls, value: Any) -> Any:
+        if value is None:
+            return value
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0 or (value > 1 and value % 1):
+            raise ValueError(f"{value!r} is not a number of GPUs; write it like 1, 2, or 0.5 for a share of one")
+        return value
+
+    @field_validator("custom", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return tuple(sorted(value.items())) if isinstance(value, Mapping) else value
