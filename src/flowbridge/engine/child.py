@@ -7,8 +7,10 @@ import random
 import signal
 import struct
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from flowbridge.engine.limits import ChildSetup
 from flowbridge.engine.process_tree import kill_descendants
@@ -21,41 +23,47 @@ if TYPE_CHECKING:
 HEAD = struct.Struct("<cIi")
 """Start of every message to the driver: kind, number of the launch, and a number that depends on the kind."""
 BEGAN, TOLD, STORED, ENDED, READY = b"B", b"R", b"S", b"E", b"H"
-_UNUSUAL = 70
 _SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE]
-
-
-class Channel(Protocol):
-    """To the driver."""
-
-    def send(self, message: bytes, /) -> int:
-        """Send one message, whole."""
 
 
 @dataclass(frozen=True)
 class ChildOrder:
-    """A launch as it goes to the process that runs it."""
+    """A launch as it goes to the process that runs it.
+
+    Attributes:
+        number: Of the launch.
+        order: The work order, as JSON.
+        setup: Limits to enter before any code of the user runs.
+        env: Environment variables.
+    """
 
     number: int
     order: bytes
     setup: ChildSetup = field(default_factory=ChildSetup)
     env: tuple[tuple[str, str], ...] = ()
 
+    def enter(self) -> None:
+        """Set this process up for the task: limits and environment."""
+        self.setup.apply()
+        os.environ.update(self.env)
+        if "TMPDIR" in dict(self.env):
+            tempfile.tempdir = None  # whoever asked before the fork must ask again
 
-def run_child(given: ChildOrder, session: Session, channel: Channel, *, parent_death: bool = True) -> int:
-    """Run one task in this process, which is for it alone, and return the code to exit with.
+
+def run_child(given: ChildOrder, session: Session, tell: Callable[[bytes], None] | None = None) -> int:
+    """Run one task in this process, which is for it alone and has entered its limits, and return the code to exit with.
 
     Args:
-        given: The task and its surroundings.
+        given: The task.
         session: The store, the flow and its functions.
-        channel: Where the record is told.
-        parent_death: Have this process killed when the thread that forked it ends.
+        tell: Takes the record to the driver, if it need not read it from the store.
     """
-    become_clean()
-    given.setup.apply(parent_death=parent_death)
-    os.environ.update(given.env)
     record = run_task(WorkOrder.model_validate_json(given.order), session=session)
-    _tell(channel, given.number, record.model_dump_json().encode())
+    if tell is not None:
+        try:
+            tell(HEAD.pack(TOLD, given.number, 0) + record.model_dump_json().encode())
+        except OSError:  # too large for one message: the driver reads it from the store
+            tell(HEAD.pack(STORED, given.number, 0))
     kill_descendants()
     return 0 if record.state != "failed" or record.allowed else 1
 
@@ -82,10 +90,3 @@ def become_clean() -> None:
         numpy.seed()
     if torch is not None:
         torch.seed()
-
-
-def _tell(channel: Channel, number: int, record: bytes) -> None:
-    try:
-        channel.send(HEAD.pack(TOLD, number, 0) + record)
-    except OSError:  # too large for one message: the driver reads it from the store
-        channel.send(HEAD.pack(STORED, number, 0))

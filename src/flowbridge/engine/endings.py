@@ -52,7 +52,7 @@ def seconds(value: float) -> str:
     return f"{value:g}s"
 
 
-def record_of(  # noqa: PLR0913  (each is one field of the record)
+def record_of(
     task: Task, node: StepNode | MapNode, reason: Reason, *, began: float | None, peak: int | None, final: bool, host: str
 ) -> TaskRecord:
     """Return the record of an attempt that left none itself, not yet written."""

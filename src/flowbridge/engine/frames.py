@@ -75,7 +75,7 @@ class Frame:
         frame: Frame = self
         for _ in range(ref.up):
             item = frame.parent_item
-            assert frame.parent is not None  # noqa: S101  (plans only point to frames that exist)
+            assert frame.parent is not None
             frame = frame.parent
         return frame.states[ref.slot][item]
 

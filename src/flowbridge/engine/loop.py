@@ -153,7 +153,6 @@ class Loop:
         while not self.interrupts.asked:
             self.scheduler.wake(time.monotonic())
             self._launch_ready()
-            self._write_verdicts()
             if self.scheduler.finished and not self.running:
                 return
             self._check_alive()
@@ -185,7 +184,10 @@ class Loop:
         return [self.interrupts.fileno(), *account]
 
     def _write_verdicts(self) -> None:
-        """Write the records of tasks that are skipped without a process; those that are cancelled get theirs when the run is closed."""
+        """Write the records of tasks that are skipped without a process, before any that waits for them is started.
+
+        Those that are cancelled get their records when the run is closed.
+        """
         while self.scheduler.verdicts:
             verdict = self.scheduler.verdicts.popleft()
             node = self.prepared.graph.node(verdict.step)
@@ -200,10 +202,8 @@ class Loop:
 
     def _launch_ready(self) -> None:
         self.waiting.clear()
-        while not self._is_full():
-            found = next((key for key in self.scheduler.classes() if key not in self.waiting and self._start_one(key)), None)
-            if found is None:
-                return
+        while not self._is_full() and any(key not in self.waiting and self._start_one(key) for key in self.scheduler.classes()):
+            continue
 
     def _is_full(self) -> bool:
         if not self.executor.isolates:
@@ -301,6 +301,7 @@ class Loop:
         """Take in how an attempt ended."""
         self.scheduler.on(record, time.monotonic())
         self.prepared.listener(record)
+        self._write_verdicts()
         failed = record.state == "failed" and record.final and not record.allowed
         if failed and self.prepared.record.on_failure == "stop":
             self.scheduler.stop()

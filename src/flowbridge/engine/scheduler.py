@@ -73,7 +73,7 @@ class _Ended(NamedTuple):
 
 def by_resources(node: StepNode | MapNode) -> Hashable:
     """Return what all tasks have in common that are admitted alike: if one has to wait, so have the others."""
-    return None if isinstance(node, MapNode) else (node.resources, node.nodes)
+    return "map" if isinstance(node, MapNode) else (node.resources, node.nodes)
 
 
 class Scheduler:
@@ -301,9 +301,7 @@ class Scheduler:
         else:
             self._refuse(frame, child, item, item + 1, status, cause)
 
-    def _refuse(  # noqa: PLR0913, PLR0917  (a frame, who, which items, and what becomes of them)
-        self, frame: Frame, child: Child, item: int, stop: int, status: int, cause: Ref | None
-    ) -> None:
+    def _refuse(self, frame: Frame, child: Child, item: int, stop: int, status: int, cause: Ref | None) -> None:
         state = "skipped" if status == ABSENT else "cancelled"
         first = None if frame.plan.map is None else item
         prefix = () if frame.plan.map is None else frame.prefix
@@ -359,6 +357,6 @@ def _named(frame: Frame, cause: Ref | None) -> str:
     if cause is None:
         return ""
     for _ in range(cause.up):
-        assert frame.parent is not None  # noqa: S101  (a reference up names a frame that exists)
+        assert frame.parent is not None
         frame = frame.parent
     return frame.plan.names[cause.slot]

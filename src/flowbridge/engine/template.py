@@ -1,6 +1,7 @@
 """The template: a process that has imported the flow once, and forks a fresh child for every task.
 
-It has one thread and no state but its children. When its driver goes, by whatever death, it ends all their process trees and itself.
+Where that is unsafe it imports nothing, and starts a new Python for every task instead. Either way it has one thread and no state
+but its children, and when its driver goes, by whatever death, it ends all their process trees and itself.
 """
 
 from __future__ import annotations
@@ -11,78 +12,58 @@ import pickle
 import select
 import signal
 import socket
+import subprocess
 import sys
-import tempfile
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from flowbridge.engine.channel import Channel
 from flowbridge.engine.child import BEGAN, ENDED, HEAD, READY, ChildOrder, become_clean, end, run_child
 from flowbridge.engine.process_tree import adopt_orphans, descendants, kill_descendants, kill_tree
-from flowbridge.packaging.loader import open_bundle
-from flowbridge.worker.session import Session
+from flowbridge.engine.template_setup import TemplateSetup, functions_of, kept_in_memory, session_of, unsafe_to_fork, warm
 
 if TYPE_CHECKING:
-    from flowbridge.ir.flow import FlowGraph
-    from flowbridge.settings import Profile
     from flowbridge.worker.order import WorkOrder
+    from flowbridge.worker.session import Session
 
-LARGEST = 1 << 20
-_PIECE = 1 << 16
-_LOST = 70
+LOST = 70
+"""Exit code of a process in which flowbridge itself failed."""
 
-
-@dataclass(frozen=True)
-class TemplateSetup:
-    """What a template needs to know; sent to one that is not forked from the driver.
-
-    Attributes:
-        first: An order of the run, from which the store, the flow and the run are known.
-        graph: The flow.
-        profile: The settings in force.
-        bundle: The code bundle; None where the functions are in memory.
-        path: Import path of the driver.
-        shares_store: The store may be opened before a fork: it is a folder of this machine, so there are no connections and no threads.
-        echo: What tasks print also goes to where the driver prints.
-    """
-
-    first: WorkOrder
-    graph: FlowGraph
-    profile: Profile
-    bundle: bytes | None = None
-    path: tuple[str, ...] = ()
-    shares_store: bool = False
-    echo: bool = False
+Start = Callable[[ChildOrder], int]
 
 
 class Template:
     """The loop of a template process.
 
     Args:
-        channel: To the driver; one message per packet.
-        make_session: Makes what a child works with; called in the child where the store cannot be shared by a fork.
-        shared: The session that all children start from, where it can be.
+        channel: To the driver.
+        start: Starts a child and returns its pid.
     """
 
-    def __init__(self, channel: socket.socket, make_session: Callable[[], Session], shared: Session | None) -> None:
+    def __init__(self, channel: Channel, start: Start) -> None:
         self.channel = channel
-        self.make_session = make_session
-        self.shared = shared
+        self.start = start
         self.children: dict[int, int] = {}
         self.wake_in, self.wake_out = os.pipe()
 
-    def serve(self) -> None:
-        """Fork children as ordered, and tell how they end, until the driver is gone."""
+    def serve(self, unsafe: list[str]) -> None:
+        """Start children as ordered, and tell how they end, until the driver is gone; never returns.
+
+        Args:
+            unsafe: Why this process should not be forked after all; the driver decides.
+        """
+        os.set_blocking(self.wake_in, False)
         os.set_blocking(self.wake_out, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self.shut_down())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
         adopt_orphans()
         gc.collect()
         gc.freeze()
-        self.channel.send(HEAD.pack(READY, 0, os.getpid()) + ",".join(unsafe_to_fork()).encode())
+        self.send(HEAD.pack(READY, 0, os.getpid()) + "\n".join(unsafe).encode())
         poll = select.poll()
         poll.register(self.channel, select.POLLIN)
         poll.register(self.wake_in, select.POLLIN)
@@ -91,38 +72,18 @@ class Template:
             if self.wake_in in ready:
                 os.read(self.wake_in, 4096)
                 self.reap()
-            if self.channel.fileno() in ready and not self.take_order():
-                self.shut_down()
+            if self.channel.fileno() in ready:
+                self.take_order()
 
-    def take_order(self) -> bool:
-        """Fork a child for the next order; return False if the driver is gone."""
-        try:
-            message = self.channel.recv(LARGEST)
-        except ConnectionError:
-            return False
+    def take_order(self) -> None:
+        """Start a child for the next order."""
+        message = self.channel.receive()
         if not message:
-            return False
-        given: ChildOrder = pickle.loads(message)  # noqa: S301  (from the driver, over a socket that only it holds)
-        pid = os.fork()
-        if pid == 0:
-            self.be_child(given)
+            self.shut_down()
+        given: ChildOrder = pickle.loads(message)
+        pid = self.start(given)
         self.children[pid] = given.number
         self.send(HEAD.pack(BEGAN, given.number, pid))
-        return True
-
-    def be_child(self, given: ChildOrder) -> None:
-        """Run the task; never returns."""
-        code = _LOST
-        try:
-            os.setsid()
-            os.close(self.wake_in)
-            os.close(self.wake_out)
-            session = self.shared or self.make_session()
-            code = run_child(given, session, self.channel)
-        except BaseException as error:  # noqa: BLE001  (whatever it is, this process must not go on as a second template)
-            sys.stderr.write(f"flowbridge: the task's process failed: {type(error).__name__}: {error}\n")
-        finally:
-            end(code)
 
     def reap(self) -> None:
         """Tell of the children that have ended, and end what those that were killed left behind."""
@@ -148,7 +109,7 @@ class Template:
             kill_tree(pid)
 
     def send(self, message: bytes) -> None:
-        """Tell the driver something; that it is gone is noticed when the channel is read."""
+        """Tell the driver something."""
         try:
             self.channel.send(message)
         except ConnectionError:
@@ -163,135 +124,105 @@ class Template:
         os._exit(0)
 
 
-def unsafe_to_fork() -> list[str]:
-    """Return why this process should not be forked: threads of its own, or a GPU context. Empty: it can be."""
-    found = []
-    others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
-    if others:
-        found.append(f"threads were started when the flow was imported ({' '.join(others[:3])})")
-    if _has_gpu_context():
-        found.append("a GPU was used when the flow was imported")
-    return found
+class Forker:
+    """Starts a child by forking this process.
+
+    Args:
+        channel: To the driver; children tell their records over it.
+        make_session: Makes what a child works with; called in the child where the store cannot be shared by a fork.
+    """
+
+    def __init__(self, channel: Channel, make_session: Callable[[], Session]) -> None:
+        self.channel = channel
+        self.make_session = make_session
+
+    def __call__(self, given: ChildOrder) -> int:
+        """Start a child."""
+        pid = os.fork()
+        if pid == 0:
+            self.be_child(given)
+        return pid
+
+    def be_child(self, given: ChildOrder) -> None:
+        """Run the task; never returns."""
+        code = LOST
+        try:
+            os.setsid()
+            become_clean()
+            given.enter()
+            code = run_child(given, self.make_session(), self.channel.send)
+        except BaseException as error:  # noqa: BLE001  (whatever it is, this process must not go on as a second template)
+            sys.stderr.write(f"flowbridge: the task's process failed: {type(error).__name__}: {error}\n")
+        finally:
+            end(code)
 
 
-def _has_gpu_context() -> bool:
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        return True
-    fds = Path("/proc/self/fd")
-    if not fds.exists():
-        return False
-    return any(_target(fd).startswith("/dev/nvidia") for fd in fds.iterdir())
+class Starter:
+    """Starts a child as a new Python, which reads the set-up from a file in memory and its order from its standard input."""
+
+    def __init__(self, setup: TemplateSetup) -> None:
+        self.setup = kept_in_memory(pickle.dumps(setup))
+
+    def __call__(self, given: ChildOrder) -> int:
+        """Start a child."""
+        command = [sys.executable, "-m", "flowbridge.engine.spawned", str(self.setup)]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, pass_fds=[self.setup], start_new_session=True, env={**os.environ, **dict(given.env)}
+        )
+        process.returncode = 0  # `Template.reap` waits for it
+        if process.stdin is not None:
+            with suppress(BrokenPipeError), process.stdin:  # dead already, which is told when it is waited for
+                process.stdin.write(pickle.dumps(given))
+        return process.pid
 
 
-def _target(link: Path) -> str:
-    try:
-        return str(link.readlink())
-    except OSError:  # closed in the meantime
-        return ""
-
-
-def be_forked_template(channel: socket.socket, session: Session, first: WorkOrder) -> None:
+def be_forked_template(channel: Channel, session: Session, first: WorkOrder) -> None:
     """Be a template, in a process that was just forked from the driver; never returns."""
     try:
         os.setsid()
         become_clean()
-        drop_descriptors(keep={channel.fileno()})
+        drop_descriptors(keep=channel.fileno())
         warm(session, first)
-        Template(channel, lambda: session, session).serve()
+        Template(channel, Forker(channel, lambda: session)).serve(unsafe_to_fork())
     except BaseException as error:  # noqa: BLE001  (this process must not go on as a second driver)
         sys.stderr.write(f"flowbridge: the template process failed: {type(error).__name__}: {error}\n")
     finally:
-        os._exit(_LOST)
+        os._exit(LOST)
 
 
-def drop_descriptors(keep: set[int]) -> None:
-    """Point every inherited descriptor but the standard ones at nothing.
+def drop_descriptors(keep: int) -> None:
+    """Point every inherited descriptor but standard output and error at nothing.
 
     They are not closed: an object of the driver's that is collected here would close whatever had got its number since.
     """
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
-    folder = Path("/proc/self/fd") if Path("/proc/self/fd").exists() else Path("/dev/fd")
-    for number in [int(entry.name) for entry in folder.iterdir()]:
-        if number > 2 and number not in keep and number != nothing:  # noqa: PLR2004  (the standard streams)
-            try:
-                os.fstat(number)
-            except OSError:  # the folder's own descriptor
-                continue
+    for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if number > 2 and number not in {keep, nothing} and _is_open(number):  # noqa: PLR2004  (the standard streams)
             os.dup2(nothing, number, inheritable=False)
 
 
-def warm(session: Session, first: WorkOrder) -> None:
-    """Import the functions of all steps, so that children find them; what can't be imported is told by the task that needs it."""
-    run = session.run(first)
-    for node in run.graph.steps:
-        if node.code is None:
-            continue
-        try:
-            run.hints(node)
-        except (Exception, SystemExit):  # noqa: BLE001, S112  (the task's own attempt meets it again, and records it)
-            continue
-    _ = run.record, run.locator
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:  # that of the listing itself
+        return False
+    return True
 
 
 def main() -> int:
     """Be a template that was not forked: the set-up comes over the channel, whose descriptor is the only argument."""
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    setup: TemplateSetup = pickle.loads(receive_all(channel))  # noqa: S301  (from the driver, over a socket that only it holds)
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    setup: TemplateSetup = pickle.loads(channel.receive_long())
+    if not setup.fork:
+        Template(channel, Starter(setup)).serve([])
     functions = functions_of(setup)
-    shared = session_of(setup, functions) if setup.shares_store else None
-    if shared is not None:
-        warm(shared, setup.first)
-    Template(channel, lambda: session_of(setup, functions), shared).serve()
+    if setup.shares_store:
+        session = session_of(setup, functions)
+        warm(session, setup.first)
+        Template(channel, Forker(channel, lambda: session)).serve(unsafe_to_fork())
+    Template(channel, Forker(channel, lambda: session_of(setup, functions))).serve(unsafe_to_fork())
     return 0
-
-
-def session_of(setup: TemplateSetup, functions: Mapping[str, Callable[..., Any]]) -> Session:
-    """Open the store and return what tasks work with."""
-    from flowbridge.artifacts.store import Store  # noqa: PLC0415  (fsspec may start threads: not before it is known who forks)
-
-    profile = setup.profile
-    cache = Path(profile.cache_dir).expanduser() if profile.cache_dir else None
-    store = Store.open(
-        setup.first.store, options=profile.store_options, trust=profile.trust, cache_dir=cache, cache_size=profile.cache_size
-    )
-    return Session(store, functions=functions, graph=setup.graph, capture="fd", echo=setup.echo)
-
-
-def functions_of(setup: TemplateSetup, only: str | None = None) -> dict[str, Callable[..., Any]]:
-    """Import the functions of the steps (or of one) from the code bundle; those that can't be are left to the tasks that need them."""
-    sys.path[:0] = [p for p in setup.path if p not in sys.path]
-    if setup.bundle is None:
-        return {}
-    cache = setup.profile.cache_dir
-    folder = Path(cache).expanduser() if cache else Path(tempfile.gettempdir()) / "flowbridge-code"
-    found: dict[str, Callable[..., Any]] = {}
-    for node in setup.graph.steps:
-        if node.code is None or only not in {None, node.id} or (node.code.by_value and not setup.profile.trust):
-            continue
-        try:
-            found[node.id] = open_bundle(setup.bundle, folder).step(node.id, node.code)
-        except (Exception, SystemExit):  # noqa: BLE001, S112  (the task's own attempt meets it again, and records it)
-            continue
-    return found
-
-
-def receive_all(channel: socket.socket) -> bytes:
-    """Receive one pickled set-up, however many packets it takes."""
-    size = int.from_bytes(channel.recv(8), "little")
-    parts: list[bytes] = []
-    while size > 0 and (part := channel.recv(LARGEST)):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-def send_all(channel: socket.socket, content: bytes) -> None:
-    """Send one pickled set-up."""
-    channel.sendall(len(content).to_bytes(8, "little"))
-    for start in range(0, len(content), _PIECE):
-        channel.sendall(content[start : start + _PIECE])
 
 
 if __name__ == "__main__":

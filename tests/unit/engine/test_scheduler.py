@@ -21,7 +21,8 @@ from flowbridge.ir.graph import dependencies
 from flowbridge.ir.policies import Retry
 from flowbridge.ir.resources import Resources
 from flowbridge.records.models import Reason, TaskRecord
-from tests.unit.engine.naive import Key, Naive, flows
+
+from .naive import Key, Naive, flows
 
 CODE = CodeRef(module="m", qualname="f")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowbridge.backends.support import Emulated
 from flowbridge.backends.local.support import TABLE
+from flowbridge.backends.support import Emulated
 from flowbridge.engine.capacity import Capacity
 from flowbridge.ir.features import Feature, features_of
 from flowbridge.ir.resources import format_bytes

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Union
 from flowbridge.engine.limits import ChildSetup
 
 if TYPE_CHECKING:
-    from flowbridge.ir.flow import StepNode
     from flowbridge.ir.control import MapNode
+    from flowbridge.ir.flow import StepNode
     from flowbridge.records.models import TaskRecord
     from flowbridge.worker.order import WorkOrder
 

@@ -44,7 +44,7 @@ class InlineExecutor:
             raise
         self._happened += [Told(launch.number, record), Ended(launch.number, 0)]
 
-    def poll(self, timeout: float, watched: Sequence[int] = ()) -> list[Happening]:  # noqa: ARG002  (nothing happens between two calls)
+    def poll(self, timeout: float, watched: Sequence[int] = ()) -> list[Happening]:
         """Return what has happened since the last call. Never waits while there is something to tell."""
         happened = list(self._happened)
         self._happened.clear()
