@@ -36,7 +36,7 @@ class _Missing:
 
     __ror__ = __or__
 
-    def __call__(self, *args: object, **kwargs: object) -> _Missing:
+    def __call__(self, *_: object, **__: object) -> _Missing:
         return self
 
 
@@ -263,7 +263,7 @@ def union_of(annotations: list[Any]) -> Any:
     if not distinct:
         return UNKNOWN
     try:
-        return distinct[0] if len(distinct) == 1 else Union[tuple(distinct)]
+        return distinct[0] if len(distinct) == 1 else Union[tuple(distinct)]  # noqa: UP007  (made at run time)
     except TypeError:  # something in an annotation that is no type
         return UNKNOWN
 

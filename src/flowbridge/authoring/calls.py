@@ -13,7 +13,7 @@ from flowbridge.authoring.handles import Handle, deferred_of
 from flowbridge.authoring.items import Origin
 from flowbridge.authoring.signature import Argument
 from flowbridge.authoring.values import MapContext, Site, bind, captured_handles, in_scope, type_of
-from flowbridge.ir.bindings import Binding, Constant, FromStep, ListOf
+from flowbridge.ir.bindings import Binding, FromStep
 from flowbridge.ir.control import MapNode
 from flowbridge.ir.flow import CodeRef, ContainerSpec, StepNode
 from flowbridge.ir.ports import Port
@@ -75,7 +75,9 @@ def add(work: Work, tracer: Tracer, step_id: str, inputs: tuple[tuple[str, Bindi
     options, outputs = work.options, work.signature.outputs
     captured = captured_handles(work.function)
     if captured:
-        tracer.problem(f"step {step_id!r} uses {captured[0]!r} of the flow around it, which is not there yet. Give it to the step as an argument.")
+        tracer.problem(
+            f"step {step_id!r} uses {captured[0]!r} of the flow around it, which is not there yet. Give it to the step as an argument."
+        )
     if work.function is not None:
         tracer.functions[step_id] = work.function
     tracer.steps.append(
@@ -110,7 +112,9 @@ def code_of(function: Callable[..., Any], name: str) -> CodeRef:
     """Return where a function is found, as far as it can be told without looking at files."""
     module = getattr(function, "__module__", None) or "__main__"
     qualname = getattr(function, "__qualname__", name)
-    return CodeRef(module=module, qualname=qualname, by_value=module == "__main__" or "<" in qualname or not hasattr(function, "__qualname__"))
+    return CodeRef(
+        module=module, qualname=qualname, by_value=module == "__main__" or "<" in qualname or not hasattr(function, "__qualname__")
+    )
 
 
 def bind_all(signature: Signature, args: Sequence[Any], kwargs: Mapping[str, Any], site: Site) -> tuple[tuple[str, Binding], ...]:
@@ -165,9 +169,6 @@ def add_map(context: MapContext, tracer: Tracer, options: StepOptions, where: st
     """Add a map to the flow."""
     site = Site(tracer, where, scope=context.outer.scope)
     sources = tuple((name, _source(name, origin, site)) for name, origin in context.fields.items())
-    if not sources:
-        tracer.problem(f"{where}: .map(...) without each(...): say what to go through, such as x=each(xs). For one call, leave out .map.")
-    _look_at_lengths(sources, site)
     tracer.maps.append(
         MapNode(
             id=context.id,
@@ -189,19 +190,6 @@ def _source(name: str, origin: Origin, site: Site) -> Binding:
         if a.certainly_no_list(kind):
             place.problem(f"expected a list, got {a.show(kind)} ({deferred_of(origin.values).label}). each(...) goes through lists.")
     return bind(origin.values, place)
-
-
-def _look_at_lengths(sources: tuple[tuple[str, Binding], ...], site: Site) -> None:
-    lengths = {name: length for name, source in sources if (length := _length(source)) is not None}
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
-        site.problem(f"lists in several each(...) are taken item by item and must be of one length: {told}. For every combination, use each(grid(...)).")
-
-
-def _length(source: Binding) -> int | None:
-    if isinstance(source, ListOf):
-        return len(source.items)
-    return len(source.value) if isinstance(source, Constant) and isinstance(source.value, list) else None
 
 
 def output(work: Work, tracer: Tracer, step_id: str, scope: tuple[str, ...]) -> Deferred:
@@ -232,6 +220,3 @@ def listed(work: Work, tracer: Tracer, step_id: str, outer: Level) -> Deferred:
     if isinstance(inner, Nothing):
         return inner
     return Value(tracer, outer.scope, f"list of outputs of step {step_id!r}", a.list_of(inner.annotation), inner.binding(), listed=True)
-
-
-

@@ -91,7 +91,11 @@ def _items_fit(produced: Any, wanted: Any) -> bool:
 
 
 def _is_container(cls: Any) -> bool:
-    return isinstance(cls, type) and issubclass(cls, collections.abc.Iterable) and cls.__module__ in ("builtins", "collections.abc", "collections", "typing")
+    return (
+        isinstance(cls, type)
+        and issubclass(cls, collections.abc.Iterable)
+        and cls.__module__ in ("builtins", "collections.abc", "collections", "typing")
+    )
 
 
 def _tuples_fit(produced: Any, wanted: Any) -> bool:

@@ -92,7 +92,9 @@ class ContainerStep:
         return ContainerStep(self._spec, self._signature, self._options.change(settings, o.CALL_SETTINGS, f"step {self.name!r}"))
 
     def _outside(self) -> FlowError:
-        return FlowError(f"container step {self.name!r} was called outside of a flow. It is a program, not a function: call it inside a flow.")
+        return FlowError(
+            f"container step {self.name!r} was called outside of a flow. It is a program, not a function: call it inside a flow."
+        )
 
     def _work(self) -> calls.Work:
         doc = " ".join(self._spec.command)
@@ -108,7 +110,7 @@ def container_step(
     command: Sequence[str],
     inputs: Sequence[str] | Mapping[str, Any] = (),
     outputs: Sequence[str] | Mapping[str, Any] = (),
-    **settings: Unpack[o.StepSettings],
+    **settings: Unpack[o.CommonSettings],
 ) -> ContainerStep:
     """Make a step of any program. It finds each input as a file and leaves each output as a file.
 
@@ -143,4 +145,6 @@ def _look_at_command(command: Sequence[str], names: Mapping[str, Mapping[str, An
     for kind, known in names.items():
         for name in known:
             if (kind, name) not in found:
-                raise ConfigError(f"{where}: {name!r} in {kind}= stands nowhere in the command. Write {{{kind}.{name}}} where its path belongs.")
+                raise ConfigError(
+                    f"{where}: {name!r} in {kind}= stands nowhere in the command. Write {{{kind}.{name}}} where its path belongs."
+                )

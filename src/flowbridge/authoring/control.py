@@ -106,7 +106,9 @@ def otherwise() -> Block:
     tracer = _inside("otherwise()")
     condition = tracer.last_when()
     if condition is None:
-        tracer.problem("otherwise() belongs to the `with when(...)` block before it at the same level, and there is none without its otherwise yet.")
+        tracer.problem(
+            "otherwise() belongs to the `with when(...)` block before it at the same level, and there is none without its otherwise yet."
+        )
         return Block(tracer, None, "otherwise()")
     return Block(tracer, Not(operand=condition), "otherwise()", closing=True)
 

@@ -85,7 +85,13 @@ class Step(Generic[P, R]):
 
     def _work(self) -> calls.Work:
         return calls.Work(
-            self.name, code_key(self.function), place_of(self.function), self._signature, self._options, self.function, doc=first_line(self.function)
+            self.name,
+            code_key(self.function),
+            place_of(self.function),
+            self._signature,
+            self._options,
+            self.function,
+            doc=first_line(self.function),
         )
 
     def __repr__(self) -> str:
@@ -251,7 +257,9 @@ class Flow(Generic[P, R]):
     def _refuse_inside(self, verb: str) -> None:
         tracer = current()
         if tracer is not None:
-            raise FlowError(f"it calls {self.name}.{verb}(...) inside a flow. Call {self.name}(...) to make its steps part of the flow.", tracer.name)
+            raise FlowError(
+                f"it calls {self.name}.{verb}(...) inside a flow. Call {self.name}(...) to make its steps part of the flow.", tracer.name
+            )
 
     def __repr__(self) -> str:
         return f"<flow {self.name}{inspect.signature(self.function)}>"
@@ -292,7 +300,9 @@ def _made_flow(function: Callable[..., Any], settings: Mapping[str, Any], names:
     options = flow_options.FlowOptions().change({"name": getattr(function, "__name__", None), **settings})
     starred = [p for p in inspect.signature(function).parameters.values() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if starred:
-        raise FlowError(f"parameters of a flow have names, and {starred[0]} stands for any number. Take a list or a dict instead.", options.name)
+        raise FlowError(
+            f"parameters of a flow have names, and {starred[0]} stands for any number. Take a list or a dict instead.", options.name
+        )
     wanted = names_in(function)
     return Flow(function, options, Signature(function, {n: v for n, v in names.items() if n in wanted}))
 

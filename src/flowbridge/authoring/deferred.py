@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flowbridge.authoring import annotations as a
@@ -81,7 +81,7 @@ class Value(Deferred):
         listed: The source is collected into a list, and access is on that list.
     """
 
-    source: Binding = Constant()
+    source: Binding = field(default_factory=Constant)
     listed: bool = False
 
     def binding(self) -> Binding:
@@ -110,7 +110,7 @@ class Value(Deferred):
         return self._deeper(PathItem(kind="item", key=key), f"[{key!r}]", a.item_type(self.annotation, key))
 
     def _deeper(self, part: PathItem, shown: str, annotation: Any) -> Deferred:
-        assert isinstance(self.source, _LEAF)  # noqa: S101  (other bindings have deferred values of their own)
+        assert isinstance(self.source, _LEAF)
         key = "then" if self.listed and isinstance(self.source, FromStep) else "path"
         source = self.source.model_copy(update={key: (*getattr(self.source, key), part)})
         return replace(self, source=source, label=f"{self.label}{shown}", annotation=annotation)
@@ -199,7 +199,9 @@ class Nothing(Deferred):
 
     def binding(self) -> Binding:
         """Keep the problem that there is no value."""
-        self.tracer.problem(f"{self.label} returns nothing, so there is no value to use. Annotate what it returns, or order with .options(after=[...]).")
+        self.tracer.problem(
+            f"{self.label} returns nothing, so there is no value to use. Annotate what it returns, or order with .options(after=[...])."
+        )
         return Constant()
 
     def attribute(self, name: str) -> Deferred:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flowbridge.errors import ConfigError
 from flowbridge.ir.environment import EnvironmentWish, Secret
@@ -53,7 +54,7 @@ class Environment:
         )
 
 
-def strings(option: str, values: Iterable[str]) -> tuple[str, ...]:
+def strings(option: str, values: Any) -> tuple[str, ...]:
     """Return some texts as a tuple.
 
     Raises:
@@ -68,7 +69,7 @@ def strings(option: str, values: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def python_version(version: str | None) -> str | None:
+def python_version(version: Any) -> str | None:
     """Return a version of Python.
 
     Raises:
@@ -79,10 +80,10 @@ def python_version(version: str | None) -> str | None:
     parts = version.split(".") if isinstance(version, str) else []
     if not 2 <= len(parts) <= 3 or not all(p.isdigit() for p in parts):  # noqa: PLR2004  (3.11 or 3.11.4)
         raise ConfigError(f"python={version!r} is not a version of Python; write it as a text like '3.11'")
-    return version
+    return str(version)
 
 
-def variables(values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def variables(values: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
     """Return environment variables, sorted.
 
     Raises:
@@ -107,7 +108,7 @@ def secrets(values: Secrets) -> tuple[Secret, ...]:
     return tuple(v if isinstance(v, Secret) else _secret(v, v) for v in values)
 
 
-def _secret(env: str, place: str) -> Secret:
+def _secret(env: Any, place: Any) -> Secret:
     if not isinstance(env, str) or not isinstance(place, str) or not env or not place:
         raise ConfigError(f"secrets: {env!r}: {place!r} is not a secret; write 'NAME', or {{'VARIABLE': 'secret/key'}}")
     name, _, key = place.partition("/")
@@ -122,7 +123,9 @@ def read_requirements(path: Path, folder: Path | None, seen: frozenset[Path] = f
     """
     found = next((p for p in ([folder / path] if folder else []) + [path] if p.is_file()), None)
     if found is None:
-        raise ConfigError(f"requirements={str(path)!r}: there is no such file" + (f" in {folder} or" if folder else " in") + f" {Path.cwd()}")
+        raise ConfigError(
+            f"requirements={str(path)!r}: there is no such file" + (f" in {folder} or" if folder else " in") + f" {Path.cwd()}"
+        )
     if found.resolve() in seen:
         raise ConfigError(f"requirements file {found} includes itself")
     lines: list[str] = []

@@ -102,7 +102,7 @@ class FlowOptions:
                 raise ConfigError.unknown_key(key, RunSettings.__annotations__, where)
             _look_at(key, value, where)
         changed = {key: value for key, value in settings.items() if key not in _CALL}
-        call = {key: tuple(value) if key == "after" else value for key, value in settings.items() if key in _CALL}
+        call: dict[str, Any] = {key: tuple(value) if key == "after" else value for key, value in settings.items() if key in _CALL}
         return replace(self, run=tuple({**dict(self.run), **changed}.items()), **call)
 
 
@@ -112,7 +112,11 @@ def _look_at(key: str, value: Any, where: str) -> None:
     Raises:
         ConfigError: It is malformed.
     """
-    if key in {"parallel", "batch", "max_parallel"} and value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+    if (
+        key in {"parallel", "batch", "max_parallel"}
+        and value is not None
+        and (isinstance(value, bool) or not isinstance(value, int) or value < 1)
+    ):
         raise ConfigError(f"{where}: {key}={value!r}: expected a whole number of at least 1")
     if key == "on_failure" and value not in ("finish", "stop"):
         raise ConfigError(f"{where}: on_failure={value!r}: expected 'finish' or 'stop'")
@@ -126,7 +130,7 @@ def _look_at(key: str, value: Any, where: str) -> None:
         strings("tags", value)
 
 
-def _schedule(schedule: str | Schedule | None, timezone: str | None, where: str) -> Schedule | None:
+def _schedule(schedule: Any, timezone: str | None, where: str) -> Schedule | None:
     if schedule is None:
         if timezone is not None:
             raise ConfigError(f"{where}: timezone={timezone!r} without a schedule")
@@ -134,5 +138,7 @@ def _schedule(schedule: str | Schedule | None, timezone: str | None, where: str)
     if isinstance(schedule, Schedule):
         return schedule
     if not isinstance(schedule, str) or len(schedule.split()) != _CRON_FIELDS:
-        raise ConfigError(f"{where}: schedule={schedule!r} is not five fields: minute hour day-of-month month day-of-week, such as '0 6 * * 1-5'")
+        raise ConfigError(
+            f"{where}: schedule={schedule!r} is not five fields: minute hour day-of-month month day-of-week, such as '0 6 * * 1-5'"
+        )
     return Schedule(cron=schedule, timezone=timezone)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from flowbridge.authoring.deferred import Broken, Comparison, Deferred, broken
 from flowbridge.errors import FlowError
@@ -57,56 +56,68 @@ class Handle:
     def __iter__(self) -> Iterator[Handle]:
         items = _usable(self).unpacked()
         if items is None:
-            _refuse(self, "it cannot be gone through in a flow", "Use step.map(each(...)) for one task per item, or go through it inside a step")
+            _refuse(
+                self, "it cannot be gone through in a flow", "Use step.map(each(...)) for one task per item, or go through it inside a step"
+            )
             items = [broken(deferred_of(self))]
         return iter([Handle(item) for item in items])
 
-    def __eq__(self, other: object) -> Handle:  # type: ignore[override]  # noqa: D105
-        return _conditions().comparison("==", self, other)
+    def __eq__(self, other: object) -> Handle:  # type: ignore[override]
+        return cast("Handle", _conditions().comparison("==", self, other))
 
     def __ne__(self, other: object) -> Handle:  # type: ignore[override]
-        return _conditions().comparison("!=", self, other)
+        return cast("Handle", _conditions().comparison("!=", self, other))
 
     def __lt__(self, other: object) -> Handle:
-        return _conditions().comparison("<", self, other)
+        return cast("Handle", _conditions().comparison("<", self, other))
 
     def __le__(self, other: object) -> Handle:
-        return _conditions().comparison("<=", self, other)
+        return cast("Handle", _conditions().comparison("<=", self, other))
 
     def __gt__(self, other: object) -> Handle:
-        return _conditions().comparison(">", self, other)
+        return cast("Handle", _conditions().comparison(">", self, other))
 
     def __ge__(self, other: object) -> Handle:
-        return _conditions().comparison(">=", self, other)
+        return cast("Handle", _conditions().comparison(">=", self, other))
 
     __hash__ = object.__hash__
 
     def __and__(self, other: object) -> Handle:
-        return _conditions().combination("&", self, other)
+        return cast("Handle", _conditions().combination("&", self, other))
 
     def __rand__(self, other: object) -> Handle:
-        return _conditions().combination("&", other, self)
+        return cast("Handle", _conditions().combination("&", other, self))
 
     def __or__(self, other: object) -> Handle:
-        return _conditions().combination("|", self, other)
+        return cast("Handle", _conditions().combination("|", self, other))
 
     def __ror__(self, other: object) -> Handle:
-        return _conditions().combination("|", other, self)
+        return cast("Handle", _conditions().combination("|", other, self))
 
     def __invert__(self) -> Handle:
-        return _conditions().negation(self)
+        return cast("Handle", _conditions().negation(self))
 
     def __bool__(self) -> bool:
         if isinstance(deferred_of(self), Comparison):
             _refuse(
-                self, "it is not known while the flow is built", "Write `with when(condition):` for if, `&`, `|`, `~` for and, or, not, and (a < b) & (b < c)"
+                self,
+                "it is not known while the flow is built",
+                "Write `with when(condition):` for if, `&`, `|`, `~` for and, or, not, and (a < b) & (b < c)",
             )
         else:
-            _refuse(self, "whether it is true is not known while the flow is built", "Write `with flowbridge.when(x):` in place of `if x:`, and `~` for not")
+            _refuse(
+                self,
+                "whether it is true is not known while the flow is built",
+                "Write `with flowbridge.when(x):` in place of `if x:`, and `~` for not",
+            )
         return True
 
     def __len__(self) -> int:
-        _refuse(self, "its length is not known while the flow is built", "Use a step that returns the length, or step.map(each(...)) for one task per item")
+        _refuse(
+            self,
+            "its length is not known while the flow is built",
+            "Use a step that returns the length, or step.map(each(...)) for one task per item",
+        )
         return 1
 
     def __contains__(self, item: object) -> bool:
@@ -138,7 +149,8 @@ class Handle:
     def __bytes__(self) -> bytes:
         return str(self).encode()
 
-    def __call__(self, *args: object, **kwargs: object) -> Handle:
+    def __call__(self, *_: object, **__: object) -> Handle:
+        """Refuse to be called: methods of outputs run in steps."""
         _refuse(self, "it cannot be called while the flow is built", "Use a step that takes the object and calls it")
         return Handle(broken(deferred_of(self)))
 
@@ -151,7 +163,12 @@ class Handle:
     def __delitem__(self, key: object) -> None:
         _refuse(self, "its items cannot be deleted in a flow", "Use a step that returns a changed value")
 
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse to be copied or pickled.
+
+        Raises:
+            FlowError: Always.
+        """
         raise FlowError(f"{deferred_of(self).label} stands for a value that is not there yet, so it cannot be copied or pickled")
 
     def __neg__(self) -> Handle:
@@ -170,7 +187,7 @@ def _arithmetic(handle: Handle, sign: str) -> Handle:
 
 
 def _calculation(sign: str) -> Callable[[Handle, object], Handle]:
-    def calculate(self: Handle, other: object) -> Handle:
+    def calculate(self: Handle, _: object) -> Handle:
         return _arithmetic(self, sign)
 
     return calculate
@@ -209,7 +226,7 @@ def _refuse(handle: Handle, why: str, instead: str) -> None:
         deferred.tracer.refuse(f"{deferred.label}: {why}. {instead}.")
 
 
-def _conditions() -> ModuleType:
+def _conditions() -> Any:
     from flowbridge.authoring import conditions  # noqa: PLC0415  (conditions are made of handles, and handles make conditions)
 
     return conditions

@@ -42,10 +42,12 @@ class Each:
         return Each(origin_of(self), (*path_of(self), PathItem(kind="item", key=key)))
 
     def _refuse(self, *_: object) -> NoReturn:
-        raise FlowError(f"{self!r} stands for one item in the arguments of .map(...); nothing else can be done with it. Do it inside the step.")
+        raise FlowError(
+            f"{self!r} stands for one item in the arguments of .map(...); nothing else can be done with it. Do it inside the step."
+        )
 
     __bool__ = __len__ = __int__ = __float__ = __index__ = __str__ = __format__ = __call__ = _refuse
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse  # type: ignore[assignment]
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __mod__ = __pow__ = __neg__ = _refuse
     __and__ = __or__ = __invert__ = __contains__ = _refuse
     __hash__ = object.__hash__
@@ -81,4 +83,6 @@ def made(values: Any) -> Each:
     try:
         return Each(Origin(list(values)))
     except TypeError:
-        raise FlowError(f"each(...) goes through a list, and a {type(values).__name__} is none. Give a list, a parameter or an output.") from None
+        raise FlowError(
+            f"each(...) goes through a list, and a {type(values).__name__} is none. Give a list, a parameter or an output."
+        ) from None

@@ -24,8 +24,8 @@ PLATFORMS = ("metaflow", "kubeflow")
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
-class StepSettings(TypedDict, total=False):
-    """What `@step(...)` takes."""
+class CommonSettings(TypedDict, total=False):
+    """What steps of every kind take."""
 
     name: str
     cpu: float | str | None
@@ -46,7 +46,6 @@ class StepSettings(TypedDict, total=False):
     packages: Sequence[str]
     requirements: str | Path | None
     python: str | None
-    image: str | None
     env: Mapping[str, str]
     secrets: Secrets
     environment: Environment
@@ -56,6 +55,12 @@ class StepSettings(TypedDict, total=False):
     metaflow: Mapping[str, Any]
     kubeflow: Mapping[str, Any]
     platform: Mapping[str, Any]
+
+
+class StepSettings(CommonSettings, total=False):
+    """What `@step(...)` takes."""
+
+    image: str | None
 
 
 class CallSettings(StepSettings, total=False):
@@ -146,15 +151,15 @@ def _resource(options: StepOptions, name: str, value: Any) -> StepOptions:
     return replace(options, resources=Resources(**declared))
 
 
-def _whole(minimum: int) -> Change:
-    def change(options: StepOptions, name: str, value: Any) -> StepOptions:
-        if value is None and name in {"parallel", "batch"}:
-            return replace(options, **{name: None})
-        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            raise ValueError(f"expected a whole number of at least {minimum}")
-        return replace(options, **{name: value})
+def _set(options: StepOptions, name: str, value: Any) -> StepOptions:
+    changed: dict[str, Any] = {name: value}
+    return replace(options, **changed)
 
-    return change
+
+def _count(options: StepOptions, name: str, value: Any) -> StepOptions:
+    if not (value is None and name in {"parallel", "batch"}) and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError("expected a whole number of at least 1")
+    return _set(options, name, value)
 
 
 def _retry(options: StepOptions, name: str, value: Any) -> StepOptions:
@@ -168,19 +173,19 @@ def _retry(options: StepOptions, name: str, value: Any) -> StepOptions:
 
 
 def _timeout(options: StepOptions, name: str, value: Any) -> StepOptions:
-    return replace(options, **{name: None if value is None else parse_duration(value)})
+    return _set(options, name, None if value is None else parse_duration(value))
 
 
 def _flag(options: StepOptions, name: str, value: Any) -> StepOptions:
     if not isinstance(value, bool):
         raise TypeError("expected True or False")
-    return replace(options, **{name: value})
+    return _set(options, name, value)
 
 
 def _cache(options: StepOptions, name: str, value: Any) -> StepOptions:
     if isinstance(value, bool):
         return replace(options, cache=CachePolicy() if value else None)
-    return replace(options, **{name: CachePolicy(lifetime=parse_duration(value))})
+    return _set(options, name, CachePolicy(lifetime=parse_duration(value)))
 
 
 def _wish(options: StepOptions, name: str, value: Any) -> StepOptions:
@@ -191,7 +196,7 @@ def _wish(options: StepOptions, name: str, value: Any) -> StepOptions:
 def _text(options: StepOptions, name: str, value: Any) -> StepOptions:
     if value is not None and (not isinstance(value, str) or not value):
         raise TypeError("expected a text")
-    return replace(options, **{name: value})
+    return _set(options, name, value)
 
 
 def _platform(options: StepOptions, name: str, value: Any) -> StepOptions:
@@ -224,7 +229,7 @@ def _exactly(kind: type) -> Change:
         if not isinstance(value, kind):
             raise TypeError(f"expected {kind.__name__}(...), got a {type(value).__name__}")
         made = value.wish(options.folder) if isinstance(value, e.Environment) else value
-        return replace(options, **{name: made})
+        return _set(options, name, made)
 
     return change
 
@@ -245,13 +250,13 @@ _CHANGES: dict[str, Change] = {
     "cache": _cache,
     **dict.fromkeys(("packages", "requirements", "python", "image", "env", "secrets"), _wish),
     "environment": _exactly(e.Environment),
-    "nodes": _whole(1),
+    "nodes": _count,
     "target": _text,
     "tags": lambda o, n, v: replace(o, tags=e.strings(n, v)),
     **dict.fromkeys((*PLATFORMS, "platform"), _platform),
     "after": _after,
-    "parallel": _whole(1),
-    "batch": _whole(1),
+    "parallel": _count,
+    "batch": _count,
 }
-STEP_SETTINGS = tuple(StepSettings.__annotations__)
+STEP_SETTINGS = tuple(StepSettings.__annotations__)  # of a TypedDict, those of its bases included
 CALL_SETTINGS = (*STEP_SETTINGS, "after", "parallel", "batch")

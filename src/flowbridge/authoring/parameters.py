@@ -60,7 +60,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
         for config in (ConfigDict(arbitrary_types_allowed=True), None):
             try:
                 return TypeAdapter(candidate, config=config)
-            except (PydanticUserError, NameError, AttributeError, TypeError):  # noqa: PERF203  (pydantic cannot look at this; try less)
+            except (PydanticUserError, NameError, AttributeError, TypeError):
                 continue
     return TypeAdapter(Any)
 
@@ -134,15 +134,22 @@ def _default(annotation: Any, default: Any) -> Any:
 
 def _complaint(name: str, annotation: Any, value: Any, error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
-    where = "".join(f"[{part!r}]" if isinstance(part, int) else f".{part}" for part in first["loc"] if isinstance(part, (int, str)))
-    told = f"{name}{where}: {first['msg'][0].lower()}{first['msg'][1:]}" if where else f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    where = "".join(f"[{part!r}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    told = (
+        f"{name}{where}: {first['msg'][0].lower()}{first['msg'][1:]}" if where else f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    )
     return f"parameter {told}; it wants {a.show(annotation)}, and {shown(value)} was given."
 
 
 def _raise(flow: str, problems: Sequence[str]) -> None:
     if not problems:
         return
-    told = [p if p.startswith("parameter") else "parameter" + p.removeprefix("argument").replace("there is no argument", ": there is no parameter") for p in problems]
+    told = [
+        p
+        if p.startswith("parameter")
+        else "parameter" + p.removeprefix("argument").replace("there is no argument", ": there is no parameter")
+        for p in problems
+    ]
     if len(told) == 1:
         raise ParameterError(f"Flow {flow!r}: {told[0]}")
     raise ParameterError(f"Flow {flow!r} was called with {len(told)} mistakes:\n" + "\n".join(f"  - {t}" for t in told))

@@ -22,7 +22,9 @@ def map_plainly(function: Callable[..., Any], signature: Signature, args: Sequen
     if not lengths:
         problems.append(f"step {name!r}: .map(...) without each(...): say what to go through, such as x=each(xs).")
     if len(lengths) > 1:
-        problems.append(f"step {name!r}: lists in several each(...) must be of one length, and they have {', '.join(map(str, sorted(lengths)))}.")
+        problems.append(
+            f"step {name!r}: lists in several each(...) must be of one length, and they have {', '.join(map(str, sorted(lengths)))}."
+        )
     if problems:
         raise FlowError(problems)
     return [function(*(_at(a, i) for a in args), **{k: _at(v, i) for k, v in kwargs.items()}) for i in range(lengths.pop())]

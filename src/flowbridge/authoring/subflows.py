@@ -66,8 +66,6 @@ def inline_each(body: Body, tracer: Tracer, args: Sequence[Any], kwargs: Mapping
     context = MapContext(f"{group_id}-map", tracer.level)
     values = arguments(body.signature, args, kwargs, Site(tracer, where, scope=context.scope, context=context))
     add_map(context, tracer, body.options, where)
-    if body.options.batch is not None:
-        tracer.problem(f"{where}: batch= is for maps over one step, and this map is over a flow. Leave it out, or map over a step.")
     group = (*context.outer.group, group_id.rpartition(".")[2])
     start = len(tracer.steps)
     with tracer.opened(body.key, body.name), tracer.inside(group=group, scope=context.scope, guards=(), after=()):
@@ -142,7 +140,11 @@ def _item(each: Each, site: Site, wanted: Any) -> Handle:
     inner = site.context.scope if site.context is not None else site.scope
     if site.context is None:
         return Handle(Broken(site.tracer, (), site.where))
-    return Handle(Value(site.tracer, inner, f"each {site.argument!r} of {site.where.partition(',')[0]}", wanted if kind is a.UNKNOWN else kind, source))
+    return Handle(
+        Value(
+            site.tracer, inner, f"each {site.argument!r} of {site.where.partition(',')[0]}", wanted if kind is a.UNKNOWN else kind, source
+        )
+    )
 
 
 def _with_items(value: Any, site: Site) -> Any:

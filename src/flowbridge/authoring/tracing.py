@@ -88,7 +88,9 @@ class Tracer:
         base = self.level.prefixed(name)
         known = self._owners.setdefault(base, (owner, shown))
         if known[0] != owner:
-            self.problem(f"two different steps or flows are called {base!r}: {known[1]} and {shown}. Give one another name, with name='...'.")
+            self.problem(
+                f"two different steps or flows are called {base!r}: {known[1]} and {shown}. Give one another name, with name='...'."
+            )
         unique, count = base, 1
         while unique in self._taken:
             count += 1
@@ -135,7 +137,9 @@ class Tracer:
             FlowError: It does.
         """
         if flow in self._open:
-            self.problem(f"flow {shown!r} calls itself, so it would never end. Use flow.map for one sub-flow per item, or a loop in a step.")
+            self.problem(
+                f"flow {shown!r} calls itself, so it would never end. Use flow.map for one sub-flow per item, or a loop in a step."
+            )
             raise self.error()
         self._open.append(flow)
         try:

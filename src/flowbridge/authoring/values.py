@@ -134,7 +134,9 @@ def _bind_handle(deferred: Deferred, site: Site) -> Binding:
             f"got the {deferred.label} of another flow, {deferred.tracer.name!r}. Call that flow inside this one and use what it returns."
         )
     if not in_scope(deferred.scope, site.scope):
-        return site.problem(f"got {deferred.label} from inside the map {deferred.scope[-1]!r}. Return it from the mapped flow, and use the list that .map gives.")
+        return site.problem(
+            f"got {deferred.label} from inside the map {deferred.scope[-1]!r}. Return it from the mapped flow, and use the list that .map gives."
+        )
     return deferred.binding()
 
 
@@ -195,7 +197,9 @@ def _pickled(value: Any, site: Site) -> Constant:
     try:
         data = cloudpickle.dumps(value, protocol=4)
     except FlowError as error:
-        return site.problem(f"{error.problems[0]}; it is inside a {_kind(value)}. Outputs may stand inside lists, tuples and dicts; make the rest in a step.")
+        return site.problem(
+            f"{error.problems[0]}; it is inside a {_kind(value)}. Outputs may stand inside lists, tuples and dicts; make the rest in a step."
+        )
     except Exception as error:  # noqa: BLE001  (pickling runs code of any class; every failure means the same)
         return site.problem(f"a {_kind(value)} cannot be carried to the step: {error}. Make it inside a step.")
     if len(data) > CONSTANT_LIMIT:
@@ -228,8 +232,8 @@ def captured_handles(function: Any) -> list[str]:
     if not inspect.isfunction(plain):
         return []
     found = [n for n, cell in zip(plain.__code__.co_freevars, plain.__closure__ or (), strict=True) if _holds_handle(cell)]
-    defaults = {**dict(enumerate(plain.__defaults__ or ())), **(plain.__kwdefaults__ or {})}
-    return found + [str(n) for n, v in defaults.items() if isinstance(v, Handle)]
+    defaults = {p.name: p.default for p in inspect.signature(plain).parameters.values()}
+    return found + [name for name, default in defaults.items() if isinstance(default, Handle)]
 
 
 def _holds_handle(cell: Any) -> bool:
@@ -248,8 +252,8 @@ def type_of(value: Any) -> Any:
     if isinstance(value, Each):
         return _item_type(value)
     if type(value) is list:
-        items = a.union_of([type_of(part) for part in value])
-        return list if items is a.UNKNOWN else list[items]
+        item = a.union_of([type_of(part) for part in value])
+        return list if item is a.UNKNOWN else a.list_of(item)
     if type(value) is dict:
         return dict
     return type(value)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from flowbridge.ir.base import FrozenModel, TaggedModel, JsonValue
+from flowbridge.ir.base import FrozenModel, JsonValue, TaggedModel
 
 
 class PathItem(FrozenModel):
@@ -110,15 +110,7 @@ class Collected(TaggedModel):
 
 
 Binding = Annotated[
-    Constant
-    | FromParameter
-    | FromStep
-    | FromItem
-    | FirstOf
-    | ListOf
-    | DictOf
-    | GridOf
-    | Collected,
+    Constant | FromParameter | FromStep | FromItem | FirstOf | ListOf | DictOf | GridOf | Collected,
     Field(discriminator="kind"),
 ]
 

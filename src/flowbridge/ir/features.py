@@ -102,12 +102,8 @@ def _map_uses(flow: FlowGraph) -> Iterator[tuple[Feature, str]]:
 
 
 def _binding_uses(flow: FlowGraph) -> Iterator[tuple[Feature, str]]:
-    for node in (*flow.steps, *flow.maps):
-        if any(
-            isinstance(part, b.FirstOf)
-            for x in all_bindings(node)
-            for part in b.walk(x)
-        ):
+    for node in flow.nodes:
+        if any(isinstance(part, b.FirstOf) for x in all_bindings(node) for part in b.walk(x)):
             yield Feature.FIRST, node.id
     if any(isinstance(part, b.FirstOf) for _, x in flow.result for part in b.walk(x)):
         yield Feature.FIRST, FLOW_WIDE

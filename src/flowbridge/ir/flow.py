@@ -128,6 +128,11 @@ class FlowGraph(FrozenModel):
     platform: tuple[tuple[str, JsonValue], ...] = ()
 
     @cached_property
+    def nodes(self) -> tuple[StepNode | MapNode, ...]:
+        """The steps, then the maps."""
+        return (*self.steps, *self.maps)
+
+    @cached_property
     def steps_by_id(self) -> dict[str, StepNode]:
         """The steps, by id."""
         return {s.id: s for s in self.steps}

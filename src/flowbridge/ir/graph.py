@@ -72,7 +72,7 @@ def region_of(flow: FlowGraph, map_id: str | None) -> Region:
 
 def regions(flow: FlowGraph) -> dict[str | None, Region]:
     """Return every region of a flow, by the id of its map (None for the flow itself)."""
-    nodes: list[StepNode | MapNode] = [*flow.steps, *flow.maps]
+    nodes = flow.nodes
     children: dict[str | None, dict[str, dict[str, None]]] = {
         None: {},
         **{m.id: {} for m in flow.maps},
@@ -82,7 +82,7 @@ def regions(flow: FlowGraph) -> dict[str | None, Region]:
     for node in nodes:
         for needed in dependencies(node):
             if needed not in node.scope:
-                _add_edge(flow, children, node, flow.node(needed))
+                _add_edge(children, node, flow.node(needed))
     return {
         map_id: Region(
             map=map_id,
@@ -94,7 +94,6 @@ def regions(flow: FlowGraph) -> dict[str | None, Region]:
 
 
 def _add_edge(
-    flow: FlowGraph,
     children: dict[str | None, dict[str, dict[str, None]]],
     node: StepNode | MapNode,
     needed: StepNode | MapNode,
@@ -132,7 +131,7 @@ def _topological(edges: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
 
 def order(flow: FlowGraph) -> tuple[str, ...]:
     """Return all step and map ids, each after everything it depends on; shorter than the flow where there is a cycle."""
-    nodes: list[StepNode | MapNode] = [*flow.steps, *flow.maps]
+    nodes = flow.nodes
     return _topological({n.id: dependencies(n) for n in nodes})
 
 
@@ -141,7 +140,7 @@ def to_networkx(flow: FlowGraph) -> nx.DiGraph[str]:
     import networkx as nx  # noqa: PLC0415  (kept out of the import of the package)
 
     graph: nx.DiGraph[str] = nx.DiGraph()
-    for node in (*flow.steps, *flow.maps):
+    for node in flow.nodes:
         graph.add_node(node.id)
         graph.add_edges_from((needed, node.id) for needed in dependencies(node))
     return graph
@@ -166,13 +165,11 @@ def ancestors(flow: FlowGraph, node_id: str) -> frozenset[str]:
 def critical_length(flow: FlowGraph) -> dict[str, int]:
     """Return for each node the number of nodes on the longest path from it to an end: the urgent ones have the greatest."""
     users: dict[str, list[str]] = {}
-    nodes = {n.id: n for n in (*flow.steps, *flow.maps)}
+    nodes = {n.id: n for n in flow.nodes}
     for node in nodes.values():
         for needed in dependencies(node):
             users.setdefault(needed, []).append(node.id)
     length: dict[str, int] = {}
     for node_id in reversed(order(flow)):
-        length[node_id] = 1 + max(
-            (length.get(u, 0) for u in users.get(node_id, ())), default=0
-        )
+        length[node_id] = 1 + max((length.get(u, 0) for u in users.get(node_id, ())), default=0)
     return length

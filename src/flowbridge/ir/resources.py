@@ -14,9 +14,7 @@ from flowbridge.ir.base import FrozenModel
 
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 _DECIMAL = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
-_QUANTITY = re.compile(
-    r"^\s*(?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*(?P<unit>[A-Za-z]*)\s*$"
-)
+_QUANTITY = re.compile(r"^\s*(?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*(?P<unit>[A-Za-z]*)\s*$")
 _DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -27,9 +25,7 @@ def parse_bytes(text: str | float) -> int:
     Raises:
         ValueError: The text is not a quantity, or not a whole positive number of bytes.
     """
-    if isinstance(text, bool):
-        raise ValueError(_bad_bytes(text))
-    match = _QUANTITY.match(str(text))
+    match = None if isinstance(text, bool) else _QUANTITY.match(str(text))
     if match is None:
         raise ValueError(_bad_bytes(text))
     unit = match["unit"]
@@ -58,9 +54,7 @@ def parse_cpu(text: str | float) -> float:
     except InvalidOperation:
         cores = Decimal(-1)
     if isinstance(text, bool) or not cores.is_finite() or cores <= 0:
-        raise ValueError(
-            f"{text!r} is not a number of cores; write it like 2, 0.5 or '500m'"
-        )
+        raise ValueError(f"{text!r} is not a number of cores; write it like 2, 0.5 or '500m'")
     return float(cores)
 
 
@@ -75,9 +69,7 @@ def parse_duration(text: str | float) -> float:
     raw = str(text).strip()
     parts = list(_DURATION.finditer(raw))
     if not parts or "".join(p.group(0) for p in parts) != raw:
-        raise ValueError(
-            f"{text!r} is not a length of time; write it like '30s', '2h' or '1h30m'"
-        )
+        raise ValueError(f"{text!r} is not a length of time; write it like '30s', '2h' or '1h30m'")
     return sum(float(p["number"]) * _SECONDS[p["unit"]] for p in parts)
 
 
@@ -86,11 +78,7 @@ def format_bytes(size: int) -> str:
     for unit, factor in reversed(_BINARY.items()):
         if size >= factor:
             amount = size / factor
-            return (
-                f"{amount:.0f}{unit}"
-                if amount == int(amount)
-                else f"{amount:.1f}{unit}"
-            )
+            return f"{amount:.0f}{unit}" if amount == int(amount) else f"{amount:.1f}{unit}"
     return f"{size}B"
 
 
@@ -121,7 +109,7 @@ class Resources(FrozenModel):
 
     if TYPE_CHECKING:
 
-        def __init__(  # noqa: D107, PLR0913  (what users may write; below is what pydantic sees)
+        def __init__(  # noqa: PLR0913  (what users may write; below is what pydantic sees)
             self,
             *,
             cpu: float | str | None = None,

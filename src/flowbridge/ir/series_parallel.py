@@ -78,9 +78,7 @@ def nodes_of(form: Form) -> Iterator[str]:
         if isinstance(top, str):
             yield top
         else:
-            stack.extend(
-                reversed(top.parts if isinstance(top, Series) else top.branches)
-            )
+            stack.extend(reversed(top.parts if isinstance(top, Series) else top.branches))
 
 
 def waits_of(form: Form) -> dict[str, frozenset[str]]:
@@ -155,9 +153,7 @@ def _sorted(needs: Mapping[str, Collection[str]]) -> list[str]:
             if not missing[user]:
                 heapq.heappush(ready, rank[user])
     if len(found) < len(needs):
-        raise ValueError(
-            f"nodes wait for each other in a circle: {', '.join(sorted(set(needs) - set(found)))}"
-        )
+        raise ValueError(f"nodes wait for each other in a circle: {', '.join(sorted(set(needs) - set(found)))}")
     return found
 
 
@@ -198,9 +194,7 @@ class _Part:
             parts.extend(part.children)
         done: dict[int, Form] = {}
         for part in reversed(parts):
-            done[id(part)] = part.assemble(
-                order, [done.pop(id(c)) for c in part.children]
-            )
+            done[id(part)] = part.assemble(order, [done.pop(id(c)) for c in part.children])
         return done[id(self)]
 
     def assemble(self, order: _Order, forms: Sequence[Form]) -> Form:
@@ -213,9 +207,7 @@ class _Part:
         cuts: list[Cut] = []
         for child, form in zip(self.children, forms, strict=True):
             if self.added and parts:
-                cuts.append(
-                    _witness(order, self.children[0].mask, child.mask, len(parts))
-                )
+                cuts.append(_witness(order, self.children[0].mask, child.mask, len(parts)))
             if isinstance(form, Series):
                 cuts.extend(Cut(c.at + len(parts), c.early, c.late) for c in form.cuts)
                 parts.extend(form.parts)
@@ -245,9 +237,7 @@ def _crossing(order: _Order, mask: int, ranked: Sequence[int]) -> Iterator[int]:
     """Yield, for each beginning of a ranked list of nodes, how many pairs across its end are in order already."""
     crossing = 0
     for i in ranked:
-        crossing += (order.above[i] & mask).bit_count() - (
-            order.below[i] & mask
-        ).bit_count()
+        crossing += (order.above[i] & mask).bit_count() - (order.below[i] & mask).bit_count()
         yield crossing
 
 
@@ -255,9 +245,7 @@ def _chain(order: _Order, mask: int) -> list[int]:
     """Return the longest list of sets of which each comes wholly before the next."""
     ranked = sorted(_bits(mask), key=lambda i: (order.below[i] & mask).bit_count())
     found, part = [], 0
-    for size, (i, crossing) in enumerate(
-        zip(ranked, _crossing(order, mask, ranked), strict=True), start=1
-    ):
+    for size, (i, crossing) in enumerate(zip(ranked, _crossing(order, mask, ranked), strict=True), start=1):
         part |= 1 << i
         if crossing == size * (len(ranked) - size):
             found.append(part)
@@ -270,18 +258,13 @@ def _cut(order: _Order, mask: int) -> list[int]:
     ranked = sorted(_bits(mask), key=lambda i: order.level[i])
     best: tuple[Fraction, int] | None = None
     for size, crossing in enumerate(_crossing(order, mask, ranked), start=1):
-        if (
-            size == len(ranked)
-            or order.level[ranked[size]] == order.level[ranked[size - 1]]
-        ):
+        if size == len(ranked) or order.level[ranked[size]] == order.level[ranked[size - 1]]:
             continue
         asked = Fraction(crossing, size * (len(ranked) - size))
         if best is None or asked > best[0]:
             best = (asked, size)
     if best is None:
-        raise AssertionError(
-            "nodes of one level have nothing to do with each other, so they are branches"
-        )
+        raise AssertionError("nodes of one level have nothing to do with each other, so they are branches")
     lower = sum(1 << i for i in ranked[: best[1]])
     return [lower, mask & ~lower]
 
