@@ -27,13 +27,13 @@ class Machine(Protocol):
     """What the configuration says about this machine; None means: find out."""
 
     @property
-    def cpu(self) -> Any: ...  # noqa: ANN401, D102
+    def cpu(self) -> Any: ...  # noqa: D102
     @property
-    def memory(self) -> Any: ...  # noqa: ANN401, D102
+    def memory(self) -> Any: ...  # noqa: D102
     @property
     def gpus(self) -> Sequence[str] | None: ...  # noqa: D102
     @property
-    def gpu_memory(self) -> Any: ...  # noqa: ANN401, D102
+    def gpu_memory(self) -> Any: ...  # noqa: D102
     @property
     def custom(self) -> Mapping[str, float]: ...  # noqa: D102
 

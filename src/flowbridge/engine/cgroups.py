@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from flowbridge.engine.capacity import cgroup_folders
-from flowbridge.engine.ledger_places import is_alive, started_at
+from flowbridge.engine.process_tree import is_alive, signal_all, started_at
 
 Version = Literal[1, 2]
 _PREFIX = "flowbridge-"
@@ -71,25 +71,26 @@ class MemoryGroup:
         """Kill all members."""
         with contextlib.suppress(OSError):  # kernels before 5.14, and v1
             (self.folder / "cgroup.kill").write_text("1")
-        for pid in self.members():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        signal_all(self.members(), signal.SIGKILL)
 
     def remove(self, patience: float = _REMOVE_SECONDS) -> bool:
         """Kill what is left in the group and remove it, within `patience` seconds; say whether it is gone."""
         deadline = time.monotonic() + patience
-        while True:
-            try:
-                self.folder.rmdir()
-            except FileNotFoundError:
-                return True
-            except OSError:
-                if time.monotonic() > deadline:
-                    return False
-                self.kill()
-                time.sleep(_PAUSE)
-            else:
-                return True
+        while not self._removed():
+            if time.monotonic() > deadline:
+                return False
+            self.kill()
+            time.sleep(_PAUSE)
+        return True
+
+    def _removed(self) -> bool:
+        try:
+            self.folder.rmdir()
+        except FileNotFoundError:
+            return True
+        except OSError:  # processes are left in it
+            return False
+        return True
 
     def _number(self, name: str) -> int | None:
         try:
@@ -212,6 +213,6 @@ def _own_name(pid: int) -> str:
 @cache
 def _namespace() -> str:
     try:
-        return str(os.stat("/proc/self/ns/pid").st_ino)
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
     except OSError:
         return "0"

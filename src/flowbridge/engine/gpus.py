@@ -65,7 +65,7 @@ def memory_of(processes: Iterable[int]) -> int | None:
 
 
 @cache
-def _nvml() -> Any:  # noqa: ANN401  (the module, or None)
+def _nvml() -> Any:
     try:
         nvml: Any = importlib.import_module("pynvml")
     except ImportError:
@@ -96,7 +96,7 @@ def _from_nvidia_smi() -> tuple[Gpu, ...]:
         return ()
     query = [program, "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=_QUERY_SECONDS, check=True)  # noqa: S603  (fixed words)
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=_QUERY_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):  # a driver that does not answer gives no GPUs
         return ()
     rows = (line.split(",") for line in answer.stdout.splitlines() if line.count(",") >= 2)  # noqa: PLR2004  (three columns)

@@ -15,12 +15,15 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.engine.capacity import Capacity
-from flowbridge.engine.ledger_book import CPU_UNIT, CUSTOM_UNIT, GPU_UNIT, Book, Entry, Need, Owner, Room, decide, entry_event, own_event
+from flowbridge.engine.ledger_book import Book, Entry, Need, Owner, Room, decide, entry_event, own_event
 from flowbridge.engine.ledger_file import LedgerFile
-from flowbridge.engine.ledger_places import Waker, account_path, is_alive, started_at, wake
+from flowbridge.engine.ledger_lease import Holder, Lease, holder
+from flowbridge.engine.ledger_places import Waker, account_path, wake
+from flowbridge.engine.process_tree import is_alive, started_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,78 +40,7 @@ _MISSED_TURN = 3.0
 _LONGEST_WAIT = 0.5
 _counter = itertools.count()
 
-
-@dataclass(frozen=True)
-class Holder:
-    """One who holds resources of this machine, or waits for them; for `flowbridge status`.
-
-    Attributes:
-        run: Id of the run.
-        task: The task, as its scheduler names it.
-        waiting: Whether it waits.
-        cpu: Cores.
-        memory: Bytes; None where none were declared.
-        gpus: Ids of the GPUs held.
-        gpu: Number of GPUs, or the share of one.
-        custom: Amounts of named resources.
-        lacking: What one who waits is short of: ``cpu``, ``memory``, ``gpu`` or the name of a resource.
-        pid: Of the process that runs the flow.
-        user: Name of its user.
-        since: Seconds since the epoch.
-    """
-
-    run: str
-    task: str
-    waiting: bool
-    cpu: float
-    memory: int | None
-    gpus: tuple[str, ...]
-    gpu: float
-    custom: tuple[tuple[str, float], ...]
-    lacking: tuple[str, ...]
-    pid: int
-    user: str
-    since: float
-
-
-class Lease:
-    """Resources that one task holds until `release`; a context manager too.
-
-    Attributes:
-        gpus: Ids of the GPUs, for `CUDA_VISIBLE_DEVICES`, each once.
-        cpu: Cores, of all nodes together.
-        memory: Bytes of all nodes together; None where none were declared.
-        gpu_share: Of one GPU, where less than a whole one is held; 1 for whole ones, 0 for none.
-        gpu_memory: Bytes of GPU memory that such a share allows; None for whole GPUs and where the size is not known.
-    """
-
-    def __init__(self, account: Account, entry: Entry, nodes: int) -> None:
-        amounts = dict(entry.need.amounts)
-        self.gpus: tuple[str, ...] = tuple(dict.fromkeys(entry.gpus))
-        self.cpu: float = amounts["cpu"] / CPU_UNIT
-        self.memory: int | None = amounts.get("memory")
-        self.gpu_share: float = entry.need.size / GPU_UNIT
-        size = account.capacity.gpu_memory
-        self.gpu_memory: int | None = int(size * self.gpu_share) if size and 0 < self.gpu_share < 1 else None
-        self._pieces = entry.gpus
-        self._nodes = nodes
-        self._account = account
-        self._entry = entry
-
-    def gpus_of(self, node: int) -> tuple[str, ...]:
-        """Return the GPUs of one node of a gang, counted from 0."""
-        each = len(self._pieces) // self._nodes
-        return self._pieces[node * each : (node + 1) * each]
-
-    def release(self) -> None:
-        """Give everything back; a second call does nothing."""
-        self._account._release(self._entry)  # noqa: SLF001  (the account's own other half)
-
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.release()
+__all__ = ["Account", "Holder", "Lease"]
 
 
 @dataclass
@@ -118,6 +50,7 @@ class _Waiting:
     entry: Entry
     tasks: dict[str, None]
     asked: float
+    commits: int = -1
 
 
 class Account:
@@ -154,6 +87,7 @@ class Account:
         self._waker = Waker(self.path.parent, self._owner.id)
         self._numbers = itertools.count()
         self._offline = False
+        self._commits = 0
 
     def impossible(self, resources: Resources, nodes: int = 1) -> str | None:
         """Return why this machine can never satisfy a request: a sentence with what is asked and what there is; else None."""
@@ -175,7 +109,7 @@ class Account:
                     return None
                 entry = Entry(self._new_id(), self._owner.id, run, task, need, gpus, now)
                 self._take(waiting, entry)
-            return Lease(self, entry, nodes)
+            return Lease(entry, nodes, self.capacity.gpu_memory, partial(self._release, entry))
 
     def withdraw(self, run: str, task: str) -> None:
         """Leave the queue, if the task stands in it."""
@@ -216,8 +150,10 @@ class Account:
             with self._locked():
                 self._bury_the_dead(force=True)
             room = Room(self._book, self.capacity)
-            queue = self._book.queue(self.capacity, time.time())
-            return [self._holder(e, None) for e in self._book.leases.values()] + [self._holder(e, room) for e in queue]
+            queue, owners = self._book.queue(self.capacity, time.time()), self._book.owners
+            return [holder(e, owners.get(e.owner), None) for e in self._book.leases.values()] + [
+                holder(e, owners.get(e.owner), room) for e in queue
+            ]
 
     def lacking(self, resources: Resources, nodes: int = 1) -> tuple[str, ...]:
         """Return what there is too little of for a request right now: ``cpu``, ``memory``, ``gpu`` or the name of a resource."""
@@ -271,10 +207,11 @@ class Account:
             self._waker.open()
             self._commit([entry_event("wait", asker)])
         waiting.asked = now
+        waiting.commits = self._commits
 
     def _answer_stands(self, waiting: _Waiting, task: str) -> bool:
-        """Say whether an equal request was turned down a moment ago and nothing has been written since."""
-        if time.time() - waiting.asked > _ASK_AGAIN or not self._file.unchanged():
+        """Say whether an equal request was turned down a moment ago and nothing has been written since, by others or by this process."""
+        if time.time() - waiting.asked > _ASK_AGAIN or waiting.commits != self._commits or not self._file.unchanged():
             return False
         waiting.tasks[task] = None
         return True
@@ -347,6 +284,7 @@ class Account:
 
     def _commit(self, events: list[list[Any]]) -> None:
         """Apply events to the book and append them. While locked."""
+        self._commits += 1
         self._book.apply(events)
         if self._offline:
             return
@@ -390,24 +328,6 @@ class Account:
 
     def _new_id(self) -> str:
         return f"{self._owner.id}.{next(self._numbers)}"
-
-    def _holder(self, entry: Entry, room: Room | None) -> Holder:
-        owner = self._book.owners.get(entry.owner)
-        amounts = dict(entry.need.amounts)
-        return Holder(
-            run=entry.run,
-            task=entry.task,
-            waiting=room is not None,
-            cpu=amounts.get("cpu", 0) / CPU_UNIT,
-            memory=amounts.get("memory"),
-            gpus=tuple(dict.fromkeys(entry.gpus)),
-            gpu=entry.need.pieces * entry.need.size / GPU_UNIT,
-            custom=tuple((n.removeprefix("custom:"), a / CUSTOM_UNIT) for n, a in amounts.items() if n.startswith("custom:")),
-            lacking=tuple(n.removeprefix("custom:") for n in room.lacking(entry.need)) if room else (),
-            pid=owner.pid if owner else 0,
-            user=owner.user if owner else "",
-            since=entry.at,
-        )
 
 
 def _user() -> str:

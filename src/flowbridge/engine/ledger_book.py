@@ -10,6 +10,7 @@ runs that hold much; then oldest first. Someone behind may go ahead as long as t
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -97,10 +98,8 @@ class Book:
     def apply(self, events: Iterable[list[Any]]) -> None:
         """Take in events; one that makes no sense (another version, a damaged line) is passed over."""
         for event in events:
-            try:
+            with contextlib.suppress(TypeError, ValueError, IndexError):
                 self._apply(event)
-            except (TypeError, ValueError, IndexError):
-                continue
 
     def _apply(self, event: list[Any]) -> None:
         what, key = event[0], str(event[1])

@@ -57,7 +57,7 @@ class LedgerFile:
     def unchanged(self) -> bool:
         """Say, without the lock, whether nobody wrote since this process last looked."""
         try:
-            now = os.stat(self.path)
+            now = self.path.stat()
         except OSError:
             return False
         return now.st_ino == self._inode and now.st_size == self._offset
@@ -97,13 +97,13 @@ class LedgerFile:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             self._begin()
             self.append(events)
-            os.rename(spare, self.path)
+            spare.rename(self.path)
             self._compacted = self._offset
         except OSError:
             os.close(self._fd)
             self._fd, self._inode, self._offset = old, -1, 0
             with contextlib.suppress(OSError):
-                os.unlink(spare)
+                spare.unlink()
             raise
         if old >= 0:
             os.close(old)
@@ -120,36 +120,43 @@ class LedgerFile:
             if self._fd < 0:
                 self._open()
                 changes.restarted = True
-            if not self._try_lock():
+            if not self._wait_for_lock():
                 changes.restarted = True
                 return self._break()
-            try:
-                now = os.stat(self.path)
-            except FileNotFoundError:
-                self.close()
-                continue
-            if now.st_ino == self._inode and now.st_size >= self._offset:
-                return now.st_size
+            size = self._size_if_current()
+            if size is not None:
+                return size
             self.close()
         raise ConfigError(
             f"The account of this machine, {self.path}, is replaced faster than it can be opened; is another program using it?"
         )
 
-    def _try_lock(self) -> bool:
+    def _size_if_current(self) -> int | None:
+        """Return the size of the file at the path, if it is the one that is open and nobody has cut it."""
+        try:
+            now = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return now.st_size if now.st_ino == self._inode and now.st_size >= self._offset else None
+
+    def _wait_for_lock(self) -> bool:
         """Take the lock; False if its holder keeps it for seconds, which only a stopped process does."""
-        pause, give_up = _FIRST_PAUSE, 0.0
-        while True:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                now = time.monotonic()
-                give_up = give_up or now + _STUCK_SECONDS
-                if now > give_up:
-                    return False
-                time.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-            else:
+        if self._try_lock():
+            return True
+        pause, give_up = _FIRST_PAUSE, time.monotonic() + _STUCK_SECONDS
+        while time.monotonic() < give_up:
+            time.sleep(pause)
+            if self._try_lock():
                 return True
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        return False
+
+    def _try_lock(self) -> bool:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _break(self) -> int:
         """Go on with a copy of the file, since a stopped process holds the lock of this one; return the copy's size."""

@@ -1,4 +1,4 @@
-"""Where the account is kept, whether its owners still live, and how one who waits is woken."""
+"""Where the account is kept, and how one who waits for something in it is woken."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def account_path(directory: Path | None = None) -> Path:
         if problem:
             raise ConfigError(f"The folder for the account of this machine, {asked}, cannot be used: {problem}.")
         return asked / _file_name()
+    problem: str | None = None
     base = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())  # noqa: S108  (all users' on purpose; see _unusable)
     for folder in (base / _FOLDER, base / f"{_FOLDER}-{os.getuid()}"):
         problem = _unusable(folder)
@@ -43,7 +44,7 @@ def account_path(directory: Path | None = None) -> Path:
 
 def _file_name() -> str:
     try:
-        return f"ledger-{os.stat('/proc/self/ns/pid').st_ino}.jsonl"
+        return f"ledger-{Path('/proc/self/ns/pid').stat().st_ino}.jsonl"
     except OSError:  # no /proc: one world of processes
         return "ledger.jsonl"
 
@@ -65,47 +66,6 @@ def _unusable(folder: Path) -> str | None:
     return None
 
 
-def started_at(pid: int) -> int:
-    """Return when a process started, in a unit that only tells processes of one id apart; 0 if not known."""
-    state_and_start = _stat(pid)
-    if state_and_start is not None:
-        return state_and_start[1]
-    if Path("/proc/self").exists():
-        return 0
-    import psutil  # noqa: PLC0415  (systems without /proc only)
-
-    try:
-        return int(psutil.Process(pid).create_time() * 1000)
-    except psutil.Error:
-        return 0
-
-
-def is_alive(pid: int, started: int) -> bool:
-    """Say whether the process that had this id when it started then still runs; a zombie does not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's: alive
-        pass
-    except OverflowError:
-        return False
-    now = _stat(pid)
-    if now is None:
-        return started_at(pid) in (0, started)
-    return now[0] not in "ZX" and (started == 0 or now[1] == started)
-
-
-def _stat(pid: int) -> tuple[str, int] | None:
-    """Return a process's state and start time (in clock ticks since boot) from /proc."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = text[text.rindex(")") + 2 :].split()
-    return fields[0], int(fields[19])
-
-
 class Waker:
     """A pipe with a name, by which others wake one who waits; made when he first has to wait."""
 
@@ -119,7 +79,7 @@ class Waker:
             return
         with contextlib.suppress(OSError):
             os.mkfifo(self._path, 0o622)
-            os.chmod(self._path, 0o622)
+            self._path.chmod(0o622)  # whatever the umask: other users wake us too
             self._fd = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def fileno(self) -> int:

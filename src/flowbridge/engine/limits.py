@@ -91,27 +91,23 @@ class ChildSetup:
         _volunteer()
 
 
+@dataclass
 class Confined:
-    """The limits around one task. Make it with `confine`, and `close` it when the task's processes have ended."""
+    """The limits around one task. Make it with `confine`, and `close` it when the task's processes have ended.
 
-    def __init__(
-        self,
-        resources: Resources,
-        child: ChildSetup,
-        *,
-        label: str,
-        group: MemoryGroup | None,
-        gpu_memory: int | None,
-        scratch: Path | None,
-    ) -> None:
-        self.label = label
-        self.child = child
-        self._resources = resources
-        self._group = group
-        self._gpu_memory = gpu_memory
-        self._scratch = scratch
-        self._watched: Watched | None = None
-        self._pid: int | None = None
+    Attributes:
+        label: Names the task.
+        child: What its root process does to itself first.
+    """
+
+    label: str
+    child: ChildSetup
+    _resources: Resources
+    _group: MemoryGroup | None = None
+    _gpu_memory: int | None = None
+    _scratch: Path | None = None
+    _watched: Watched | None = None
+    _pid: int | None = None
 
     def prepare_child(self) -> None:
         """Enter the limits: called in the child right after the fork, before any code of the user."""
@@ -200,7 +196,7 @@ def confine(
     gpu_memory = lease.gpu_memory if lease is not None else None
     threads = _threads(resources.cpu) if resources.cpu is not None else None
     child = ChildSetup(str(group.folder) if group else None, cpus, threads)
-    return Confined(resources, child, label=label, group=group, gpu_memory=gpu_memory, scratch=scratch)
+    return Confined(label, child, resources, group, gpu_memory, scratch)
 
 
 def thread_env(cpu: float | None) -> dict[str, str]:
@@ -242,7 +238,7 @@ def _threads(cpu: float) -> int:
 def _enter(folder: Path) -> None:
     """Enter a cgroup. On v1 a process of one thread takes the short way: moving it as a thread waits for no grace period (5 ms)."""
     tasks = folder / "tasks"
-    alone = tasks.exists() and len(os.listdir("/proc/self/task")) == 1
+    alone = tasks.exists() and sum(1 for _ in os.scandir("/proc/self/task")) == 1
     fd = os.open(tasks if alone else folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, b"0")

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-_PROC = Path("/proc")
 _ROUNDS = 50
 _PAUSE = 0.002
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class ProcessInfo(NamedTuple):
-    """One process, as the system lists it. `state` is a letter: R, S, D, T, Z ..."""
+    """One process, as the system lists it: `state` a letter (R, S, D, T, Z ...), `started` in clock ticks since boot, 0 if not known."""
 
     pid: int
     state: str
     parent: int
     group: int
     session: int
+    started: int = 0
 
 
 def kill_tree(pid: int, *, also: Callable[[], Iterable[int]] | None = None, patience: float = 10.0) -> bool:
@@ -51,11 +51,11 @@ def kill_tree(pid: int, *, also: Callable[[], Iterable[int]] | None = None, pati
         if not new:
             break
         known |= new
-        _signal_all(new, signal.SIGSTOP)
-    _signal_all(known, signal.SIGKILL)
+        signal_all(new, signal.SIGSTOP)
+    signal_all(known, signal.SIGKILL)
     deadline = time.monotonic() + patience
     while left := _members(pid, known, also):
-        _signal_all(left, signal.SIGKILL)
+        signal_all(left, signal.SIGKILL)
         known |= left
         if time.monotonic() > deadline:
             return False
@@ -79,12 +79,12 @@ def descendants(pid: int) -> set[int]:
 
 def processes() -> Iterator[ProcessInfo]:
     """Give all processes that this user can see."""
-    if not (_PROC / "self").exists():
+    if not has_proc():
         yield from _processes_by_psutil()
         return
-    for name in os.listdir(_PROC):
-        if name.isdigit():
-            info = _info(int(name))
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            info = _info(int(entry.name))
             if info is not None:
                 yield info
 
@@ -106,11 +106,18 @@ def kill_descendants() -> None:
         left = descendants(own) - {own}
         if not left:
             return
-        _signal_all(left, signal.SIGKILL)
+        signal_all(left, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         time.sleep(_PAUSE)
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    """Send a signal to processes, passing over those that have just ended or turned into another user's."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
 
 
 def _members(pid: int, known: set[int], also: Callable[[], Iterable[int]] | None) -> set[int]:
@@ -144,37 +151,78 @@ def _descendants_by_scan(roots: set[int], everyone: list[ProcessInfo]) -> set[in
 
 def _children(pid: int) -> list[int] | None:
     """Return the children of a process; None where the kernel does not list them."""
-    folder = f"/proc/{pid}/task"
+    if not _lists_children():
+        return None
     try:
-        threads = os.listdir(folder)
+        threads = [t.name for t in os.scandir(f"/proc/{pid}/task")]
+    except OSError:  # it has just ended
+        return []
+    return [int(child) for t in threads for child in (read_proc(pid, f"task/{t}/children") or b"").split()]
+
+
+@cache
+def _lists_children() -> bool:
+    return Path(f"/proc/self/task/{os.getpid()}/children").exists()
+
+
+def read_proc(pid: int, name: str) -> bytes | None:
+    """Return a file of a process in /proc, up to 64 KiB; None if it ended or the file is not for this user."""
+    try:
+        fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return [] if _PROC.joinpath("self").exists() else None
-    found: list[int] = []
-    for thread in threads:
-        try:
-            with open(f"{folder}/{thread}/children", "rb") as file:
-                found += [int(c) for c in file.read().split()]
-        except FileNotFoundError:
-            if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
-                return None
-        except OSError:  # the thread has just ended
-            continue
-    return found
+        return None
+    try:
+        return os.read(fd, 65536)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def started_at(pid: int) -> int:
+    """Return when a process started, in a unit that only tells processes of one id apart; 0 if not known."""
+    if has_proc():
+        info = _info(pid)
+        return info.started if info else 0
+    import psutil  # noqa: PLC0415  (systems without /proc only)
+
+    try:
+        return int(psutil.Process(pid).create_time() * 1000)
+    except psutil.Error:
+        return 0
+
+
+def is_alive(pid: int, started: int) -> bool:
+    """Say whether the process that had this id when it started then still runs; a zombie does not."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's: it is there
+        pass
+    if not has_proc():
+        return started_at(pid) in (0, started)
+    info = _info(pid)
+    return info is None or (info.state not in "ZX" and started in (0, info.started))
+
+
+@cache
+def has_proc() -> bool:
+    """Say whether this system has /proc."""
+    return Path("/proc/self/stat").exists()
 
 
 def _running(pid: int) -> bool:
-    info = _info(pid) if _PROC.joinpath("self").exists() else next((p for p in _processes_by_psutil() if p.pid == pid), None)
+    info = _info(pid) if has_proc() else next((p for p in _processes_by_psutil() if p.pid == pid), None)
     return info is not None and info.state not in "ZX"
 
 
 def _info(pid: int) -> ProcessInfo | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read()
-    except OSError:
+    text = read_proc(pid, "stat")
+    if not text:
         return None
-    fields = text[text.rindex(b")") + 2 :].split(None, 4)
-    return ProcessInfo(pid, fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3]))
+    fields = text[text.rindex(b")") + 2 :].split(None, 20)
+    return ProcessInfo(pid, fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
 
 
 def _processes_by_psutil() -> Iterator[ProcessInfo]:
@@ -184,12 +232,6 @@ def _processes_by_psutil() -> Iterator[ProcessInfo]:
         with contextlib.suppress(psutil.Error, OSError):
             state = "Z" if process.status() == psutil.STATUS_ZOMBIE else "S"
             yield ProcessInfo(process.pid, state, process.ppid(), os.getpgid(process.pid), os.getsid(process.pid))
-
-
-def _signal_all(pids: Iterable[int], number: int) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # just ended, or turned into another user's
-            os.kill(pid, number)
 
 
 @cache

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from flowbridge.engine import gpus
-from flowbridge.engine.process_tree import descendants, kill_tree
+from flowbridge.engine.process_tree import descendants, has_proc, kill_tree, read_proc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,11 +185,10 @@ def watchdogs() -> Watchdogs:
 
 def memory_of(pid: int) -> int:
     """Return the bytes a process holds that can't be dropped, memory that it shares with others divided among them."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            table = dict(_sizes(file.read()))
-    except OSError:  # not readable, or no /proc, or just ended
+    text = read_proc(pid, "smaps_rollup")
+    if not text:  # not for this user, or no /proc, or just ended
         return _resident(pid)
+    table = dict(_sizes(text))
     if b"Pss_Anon" in table:
         return table[b"Pss_Anon"] + table.get(b"Pss_Shmem", 0)
     return table.get(b"Pss", 0)
@@ -201,12 +200,9 @@ def _sizes(text: bytes) -> list[tuple[bytes, int]]:
 
 
 def _resident(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE
-    except OSError:
-        if os.path.exists("/proc/self"):
-            return 0
+    if has_proc():
+        text = read_proc(pid, "statm")
+        return int(text.split()[1]) * _PAGE if text else 0
     import psutil  # noqa: PLC0415  (systems without /proc only)
 
     try:
