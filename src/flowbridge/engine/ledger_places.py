@@ -29,11 +29,11 @@ def account_path(directory: Path | None = None) -> Path:
     """
     asked = directory or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if asked is not None:
+    problem: str | None = None
         problem = _unusable(asked)
         if problem:
             raise ConfigError(f"The folder for the account of this machine, {asked}, cannot be used: {problem}.")
         return asked / _file_name()
-    problem: str | None = None
     base = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())  # noqa: S108  (all users' on purpose; see _unusable)
     for folder in (base / _FOLDER, base / f"{_FOLDER}-{os.getuid()}"):
         problem = _unusable(folder)
