@@ -28,8 +28,8 @@ def account_path(directory: Path | None = None) -> Path:
         ConfigError: The folder that was asked for cannot be used.
     """
     asked = directory or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    if asked is not None:
     problem: str | None = None
+    if asked is not None:
         problem = _unusable(asked)
         if problem:
             raise ConfigError(f"The folder for the account of this machine, {asked}, cannot be used: {problem}.")
