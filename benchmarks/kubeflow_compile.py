@@ -53,7 +53,7 @@ def compile_ours(size: int, path: Path) -> None:
 
 def compile_theirs(size: int, path: Path) -> None:
     """Write the same chain with kfp's SDK and compile it."""
-    from kfp import compiler, dsl  # noqa: PLC0415  (only this half needs kfp)
+    from kfp import compiler, dsl
 
     def step(x: str, result: dsl.OutputPath(str)):  # type: ignore[no-untyped-def,valid-type]
         return dsl.ContainerSpec(image="python:3.11", command=["python3", "-m", "worker"], args=["--x", x, "--result", result])

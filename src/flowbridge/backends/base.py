@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flowbridge.backends.support import Support
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.records.files import RunFiles
-    from flowbridge.records.models import RunRecord, RunState, TaskRecord, TaskStarted
+    from flowbridge.records.models import RunRecord, RunState
     from flowbridge.settings import Profile
 
 Event = "TaskStarted | TaskRecord"
@@ -95,3 +95,33 @@ class Backend(Protocol):
 
     def submit(self, run: PreparedRun) -> Submission:
         """Start the run. Either it exists on both sides after this returns, or on none."""
+
+
+class DeployingBackend(Backend, Protocol):
+    """A backend whose system starts runs by itself: from its own pages, or by a schedule.
+
+    `record` is like that of a run, without an id: its parameters are the defaults, and its bundle is in the store already.
+    """
+
+    def compile_deployable(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Compiled:
+        """Translate the flow so that runs of it can be started there, and put into the store what they need."""
+
+    def deploy(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Deployed:
+        """Hand the flow over; its schedule, if it has one, starts. What was deployed under the same name before is replaced."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A flow that was handed over.
+
+    Attributes:
+        name: By which its version goes there.
+        id: By which it is found there.
+        schedule: By which its schedule is found there; None where it has none.
+        url: Of its page.
+    """
+
+    name: str
+    id: str
+    schedule: str | None = None
+    url: str | None = None

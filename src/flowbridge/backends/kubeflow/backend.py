@@ -9,11 +9,17 @@ from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.gaps import find_gaps, find_notes
 from flowbridge.backends.kubeflow.options import options_of
 from flowbridge.backends.kubeflow.support import TABLE
+from flowbridge.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from flowbridge.backends.base import PreparedRun, Submission
+    from flowbridge.artifacts.store import Store
+    from flowbridge.backends.base import Deployed, PreparedRun, Submission
     from flowbridge.ir.flow import FlowGraph
+    from flowbridge.records.models import RunRecord
     from flowbridge.settings import Profile
+
+
+NO_LIMIT = "max_parallel: Kubeflow has no limit for the tasks of one run. Use parallel= on maps, or leave it out."
 
 
 class KubeflowBackend:
@@ -35,9 +41,29 @@ class KubeflowBackend:
         pipeline = compile_flow(graph, profile)
         return Compiled(files={f"{graph.name}.yaml": pipeline.data}, notes=find_notes(graph, profile, pipeline))
 
+    def compile_deployable(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Compiled:
+        """Translate the flow so that runs of it can be started in Kubeflow's pages, and put into the store what they need."""
+        from flowbridge.backends.kubeflow.schedule import deployable  # noqa: PLC0415  (a store is opened only to deploy)
+
+        pipeline = deployable(graph, record, store, profile)
+        return Compiled(files={f"{graph.name}.yaml": pipeline.data}, notes=find_notes(graph, profile, pipeline))
+
+    def deploy(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Deployed:
+        """Upload the flow to the server of the profile, and start its recurring run where it has a schedule."""
+        from flowbridge.backends.kubeflow.schedule import deploy  # noqa: PLC0415
+
+        return deploy(graph, record, store, profile)
+
     def submit(self, run: PreparedRun) -> Submission:
         """Start the run on the server of the profile, or with kfp's local runner."""
-        if options_of(run.profile).local:
+        options = options_of(run.profile)
+        if run.max_parallel is not None:
+            raise UnsupportedError(self.name, [NO_LIMIT])
+        if options.flavor == "vertex" and not options.local:
+            from flowbridge.backends.kubeflow.vertex import submit_vertex  # noqa: PLC0415
+
+            return submit_vertex(run)
+        if options.local:
             from flowbridge.backends.kubeflow.local import submit_local  # noqa: PLC0415  (the engine is loaded only to run)
 
             return submit_local(run)

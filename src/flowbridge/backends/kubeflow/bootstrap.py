@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.kubeflow.options import pod_store_options
 
 if TYPE_CHECKING:
     from flowbridge.backends.kubeflow.options import KubeflowOptions
+    from flowbridge.backends.kubeflow.wheel import Wheel
     from flowbridge.settings import Profile
 
 POD = "flowbridge.backends.kubeflow.pod"
@@ -43,16 +43,17 @@ else:
 COMMAND = ("python3", "-c", SCRIPT)
 
 
-def store_arguments(profile: Profile, options: KubeflowOptions, wheel: str | None) -> list[str]:
+def store_arguments(profile: Profile, options: KubeflowOptions, wheel: Wheel | None) -> list[str]:
     """Return the arguments that tell a pod where the store is and how it gets flowbridge.
 
     Args:
         profile: Its store and how to open it.
         options: The profile's settings.
-        wheel: Path in the store of the wheel that `install` names, where it names a file of this machine.
+        wheel: The wheel in the store that pods install, where there is one.
     """
     opened: dict[str, Any] = pod_store_options(profile, options)
     return [
+        *([] if profile.trust else ["--distrust"]),
         "--store",
         profile.store,
         "--options",
@@ -62,20 +63,28 @@ def store_arguments(profile: Profile, options: KubeflowOptions, wheel: str | Non
     ]
 
 
-def install(profile: Profile, options: KubeflowOptions, wheel: str | None) -> list[str]:
+def install(profile: Profile, options: KubeflowOptions, wheel: Wheel | None) -> list[str]:
     """Return what pip installs, the last being flowbridge itself; what stands before is needed to fetch a wheel from the store."""
     extras = needed_extras(profile, options)
     bracket = f"[{','.join(extras)}]" if extras else ""
-    source = options.install
-    if source is None:
-        return [f"flowbridge{bracket}=={version('flowbridge')}"]
     if wheel is not None:
         drivers = [_DRIVERS[e] for e in extras if e in _DRIVERS]
-        return ["fsspec", *drivers, f"{FROM_STORE}{wheel}#{Path(source).name}#{bracket}"]
+        return ["fsspec", *drivers, f"{FROM_STORE}{wheel.path}#{wheel.name}#{bracket}"]
+    source = options.install
+    if source is None or source == "this":
+        return [f"flowbridge{bracket}{_version()}"]
     if "://" in source:
         return [f"flowbridge{bracket} @ {source}"]
-    head, *rest = source.split("==", 1) if "==" in source else [source]
-    return [head + ("" if "[" in head else bracket) + "".join(f"=={r}" for r in rest)]
+    head, equals, rest = source.partition("==")
+    return [head + ("" if "[" in head else bracket) + equals + rest]
+
+
+def _version() -> str:
+    """Return the version in use as a requirement."""
+    try:
+        return f"=={version('flowbridge')}"
+    except PackageNotFoundError:  # run from its folder, never installed
+        return ""
 
 
 def needed_extras(profile: Profile, options: KubeflowOptions) -> list[str]:
@@ -84,10 +93,3 @@ def needed_extras(profile: Profile, options: KubeflowOptions) -> list[str]:
         return list(options.extras)
     protocol = profile.store.split("://", 1)[0] if "://" in profile.store else ""
     return [_EXTRAS[protocol]] if protocol in _EXTRAS else []
-
-
-def local_wheel(options: KubeflowOptions) -> Path | None:
-    """Return the wheel on this machine that `install` names, if it names one."""
-    if options.install is None or "://" in options.install or not options.install.endswith(".whl"):
-        return None
-    return Path(options.install).expanduser()

@@ -17,6 +17,7 @@ from flowbridge.backends.kubeflow.soft import soft_nodes
 from flowbridge.ir.graph import regions
 
 if TYPE_CHECKING:
+    from flowbridge.backends.kubeflow.wheel import Wheel
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.settings import Profile
 
@@ -44,7 +45,7 @@ class Pipeline:
     tasks: dict[str, str]
 
 
-def compile_flow(graph: FlowGraph, profile: Profile, *, deployment: str | None = None, wheel: str | None = None) -> Pipeline:
+def compile_flow(graph: FlowGraph, profile: Profile, *, deployment: str | None = None, wheel: Wheel | None = None) -> Pipeline:
     """Translate a flow.
 
     Args:
@@ -52,7 +53,7 @@ def compile_flow(graph: FlowGraph, profile: Profile, *, deployment: str | None =
         profile: The settings in force.
         deployment: Digest of the deployment in the store that a run begun in Kubeflow's own pages belongs to; None: only runs
             that flowbridge submits find what they need.
-        wheel: Path in the store of the wheel that pods install, where there is one.
+        wheel: The wheel in the store that pods install, where there is one.
 
     Raises:
         BackendError: The result breaks a rule of the server; a bug, named rule by rule.
@@ -71,7 +72,7 @@ def compile_flow(graph: FlowGraph, profile: Profile, *, deployment: str | None =
         soft=soft_nodes(graph, known),
     )
     spec = _spec(lowering, declarations)
-    platform = _platform(lowering.components.platforms)
+    platform = _platform(lowering.components.platforms) if options.flavor == "open" else {}
     data = emit(spec, platform)
     check(spec, platform)
     return Pipeline(spec=spec, platform=platform, data=data, tasks=dict(lowering.tasks))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.kubeflow.bootstrap import COMMAND, MARKER
 from flowbridge.backends.kubeflow.emit import compact
+from flowbridge.backends.kubeflow.names import Names
+from flowbridge.backends.kubeflow.options import KubeflowOptions
 from flowbridge.backends.kubeflow.resources import container_resources, platform_config
 from flowbridge.ir.resources import Resources
 
 if TYPE_CHECKING:
-    from flowbridge.backends.kubeflow.names import Names
-    from flowbridge.backends.kubeflow.options import KubeflowOptions
     from flowbridge.ir.flow import StepNode
 
 Json = dict[str, Any]
@@ -20,6 +20,8 @@ RUN, JOB, STEP, UNITS = "run-id", "job-id", "step-id", "Output"
 """Inputs of every task; the dashes keep them apart from the user's own parameters. `Output`: the units of a map."""
 METRICS, REPORT = "metrics", "report"
 EXECUTOR_INPUT = "{{$}}"
+IN_CONTAINER = "FLOWBRIDGE_IN_CONTAINER"
+"""Tells the worker that it runs in the image of a container step already (`worker/containers.py`)."""
 ATTEMPT = "{{retries}}"
 
 
@@ -87,7 +89,7 @@ class Components:
     def _container(self, interface: Interface, node: StepNode | None) -> Json:
         resources = container_resources(node.resources if node is not None else Resources(), self.options)
         container: Json = {
-            "image": (node.environment.image if node is not None else None) or self.options.image,
+            "image": image_of(node, self.options),
             "command": list(COMMAND),
             "args": [
                 MARKER,
@@ -101,11 +103,20 @@ class Components:
                 EXECUTOR_INPUT,
             ],
         }
-        if self.options.env:
-            container["env"] = [{"name": name, "value": value} for name, value in sorted(self.options.env.items())]
+        inside = node is not None and node.container is not None and not self.options.local
+        env = {**self.options.env, **({IN_CONTAINER: "1"} if inside else {})}
+        if env:
+            container["env"] = [{"name": name, "value": value} for name, value in sorted(env.items())]
         if resources:
             container["resources"] = resources
         return container
+
+
+def image_of(node: StepNode | None, options: KubeflowOptions) -> str:
+    """Return the image of a pod: the step's own, its program's, or the profile's."""
+    if node is None:
+        return options.image
+    return (node.container.image if node.container is not None else node.environment.image) or options.image
 
 
 def definitions(interface: Interface, *, lineage: bool) -> Json:

@@ -27,7 +27,12 @@ SECONDS_A_TASK = 20
 def find_gaps(graph: FlowGraph, profile: Profile) -> list[str]:
     """Return every reason why a flow cannot run with these settings, with step names and the way out."""
     options = options_of(profile)
-    found = [*_raw_gaps(graph), *_store_gaps(profile, options), *_text_gaps(graph)]
+    found = [*_raw_gaps(graph), *_text_gaps(graph)]
+    if options.flavor == "vertex":
+        from flowbridge.backends.kubeflow.vertex import vertex_gaps  # noqa: PLC0415  (only who uses Vertex loads it)
+
+        return [*found, *vertex_gaps(graph, profile, options)]
+    found += _store_gaps(profile, options)
     if options.address is not None and not found and not table_gaps(graph, TABLE):
         size = _size(graph, compile_flow(graph, profile))
         if not size.fits:
@@ -52,7 +57,7 @@ def find_notes(graph: FlowGraph, profile: Profile, pipeline: Pipeline | None = N
         notes.append(_too_large(graph, size))
     elif size.tasks > COMFORTABLE_TASKS:
         notes.append(
-            f"more than {COMFORTABLE_TASKS} tasks in one run seldom end well on a server; each takes about {SECONDS_A_TASK} s besides its work"
+            f"more than {COMFORTABLE_TASKS} tasks in one run seldom end well on a server; each takes some {SECONDS_A_TASK} s of its own"
         )
     if soft:
         notes.append(

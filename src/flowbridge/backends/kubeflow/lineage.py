@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ from flowbridge.backends.kubeflow.pod import write_executor_output
 from flowbridge.records.reasons import task_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from flowbridge.artifacts.reference import Reference
     from flowbridge.records.models import TaskRecord
     from flowbridge.worker.session import RunSession
@@ -106,7 +107,10 @@ def report(record: TaskRecord, run: RunSession) -> str:
     return f"<html><head><meta charset='utf-8'><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>"
 
 
-_STYLE = "body{font:14px sans-serif}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:2px 8px;text-align:left}img{max-width:100%}"
+_STYLE = (
+    "body{font:14px sans-serif}table{border-collapse:collapse}"
+    "td,th{border:1px solid #ccc;padding:2px 8px;text-align:left}img{max-width:100%}"
+)
 
 
 def table(head: tuple[str, ...], rows: Iterator[tuple[object, ...]]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.components import RUN
 from flowbridge.backends.kubeflow.pod import OPTIONS, TRUST
@@ -25,7 +26,6 @@ from flowbridge.records.models import RunNative
 from flowbridge.records.watch import Watcher
 
 if TYPE_CHECKING:
-    from flowbridge.backends.base import PreparedRun
     from flowbridge.records.models import RunState
 
 POLL = 0.1
@@ -45,7 +45,7 @@ def submit_local(run: PreparedRun) -> LocalSubmission:
     path.write_bytes(compile_flow(run.graph, located(run.profile, run.store)).data)
     arguments = {RUN: run.record.id, **shown_parameters(run.graph, run.record.params)}
     log = (folder / "log").open("wb")
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [sys.executable, "-m", "flowbridge.backends.kubeflow.local_runner", str(path), json.dumps(arguments)],
         cwd=folder,
         env=_environment(run),

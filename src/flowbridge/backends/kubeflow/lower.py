@@ -6,18 +6,18 @@ Nothing but the run, the step and the indices passes between tasks. All data goe
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.kubeflow.components import JOB, RUN, STEP, UNITS, Components, Interface, index_input, output_name
 from flowbridge.backends.kubeflow.names import Names, display
 from flowbridge.ir.control import MapNode
+from flowbridge.ir.flow import FlowGraph
+from flowbridge.ir.graph import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from flowbridge.ir.flow import FlowGraph, StepNode
-    from flowbridge.ir.graph import Region
+    from flowbridge.ir.flow import StepNode
     from flowbridge.ir.policies import Retry
 
 Json = dict[str, Any]

@@ -48,8 +48,9 @@ class KubeflowOptions(FrozenModel):
         cookies: Sent with every request, for servers behind a login page; `cookies_env` names a variable that holds them.
         ca_cert: File with the certificates to trust; `verify_tls` false trusts anyone.
         image: Of pods whose step names none.
-        install: How a pod whose image lacks flowbridge gets it: a requirement, the URL of a wheel, or the path of a wheel on this machine,
-            which is then placed in the store.
+        install: How a pod whose image lacks flowbridge gets it: a requirement, the URL of a wheel, the path of a wheel on this machine, or
+            ``"this"`` for the flowbridge that is running; the last two go into the store. None: the version in use from an index, or
+            ``"this"`` where it was installed from a folder.
         extras: Extras of flowbridge that pods need; None: those that the store needs.
         service_account: Of the pods.
         secrets: Variable of the pod and the Kubernetes secret it comes from, ``"name/key"``.
@@ -84,13 +85,13 @@ class KubeflowOptions(FrozenModel):
     install: str | None = None
     extras: tuple[str, ...] | None = None
     service_account: str | None = None
-    secrets: dict[str, str] = {}
-    env: dict[str, str] = {}
+    secrets: dict[str, str] = Field(default_factory=dict)
+    env: dict[str, str] = Field(default_factory=dict)
     store_options: dict[str, JsonValue] | None = None
-    node_selector: dict[str, str] = {}
+    node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[dict[str, JsonValue], ...] = ()
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
     volumes: tuple[Volume, ...] = ()
     gpu_resource: str = "nvidia.com/gpu"
     gpu_label: str = "nvidia.com/gpu.product"

@@ -9,13 +9,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.errors import FlowbridgeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from flowbridge.artifacts.store import Store
     from flowbridge.records.models import TaskRecord
     from flowbridge.worker.order import WorkOrder

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from flowbridge.ir.resources import Resources
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flowbridge.backends.kubeflow.options import KubeflowOptions, Volume
     from flowbridge.ir.flow import StepNode
+    from flowbridge.ir.resources import Resources
 
 Json = dict[str, Any]
 SCRATCH = "/flowbridge/scratch"

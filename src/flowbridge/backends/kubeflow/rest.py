@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import ssl
@@ -68,14 +69,11 @@ class Server:
 
     def get(self, path: str, query: Mapping[str, str | None] | None = None) -> Json:
         """Read something; repeated for a while where the server does not answer."""
-        for attempt in range(READ_ATTEMPTS):
-            try:
+        for attempt in range(READ_ATTEMPTS - 1):
+            with contextlib.suppress(ServerUnreachableError):
                 return self.call("GET", path, query=query)
-            except ServerUnreachableError:
-                if attempt + 1 == READ_ATTEMPTS:
-                    raise
-                time.sleep(PAUSE * 2**attempt)
-        raise AssertionError
+            time.sleep(PAUSE * 2**attempt)
+        return self.call("GET", path, query=query)
 
     def call(
         self, method: str, path: str, *, query: Mapping[str, str | None] | None = None, body: Any = None, multipart: bytes | None = None
@@ -215,7 +213,7 @@ class Server:
         found: list[Json] = []
         while True:
             answer = self.get("/recurringruns", query)
-            found += answer.get("recurringRuns", answer.get("recurring_runs", []))
+            found += answer.get("recurringRuns") or answer.get("recurring_runs") or []
             if not answer.get("next_page_token"):
                 return found
             query = {**query, "page_token": answer["next_page_token"]}

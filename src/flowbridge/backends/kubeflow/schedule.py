@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flowbridge.backends.base import Deployed
 from flowbridge.backends.kubeflow.begin import Deployment, save_deployment
 from flowbridge.backends.kubeflow.compile import Pipeline, compile_flow, pipeline_name
 from flowbridge.backends.kubeflow.options import options_of
 from flowbridge.backends.kubeflow.rest import Server
-from flowbridge.backends.kubeflow.submit import located, place_wheel, shown_parameters, source
+from flowbridge.backends.kubeflow.submit import located, shown_parameters, source
+from flowbridge.backends.kubeflow.wheel import place_wheel
 from flowbridge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,25 +22,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 FIELDS = 5
 _SUNDAY = "7"
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """A flow on a server.
-
-    Attributes:
-        pipeline: Id of the pipeline there.
-        version: Id of its version.
-        name: Of the version: the flow's name and the digest it has.
-        schedule: Id of the recurring run; None where the flow has no schedule.
-        url: Of its page.
-    """
-
-    pipeline: str
-    version: str
-    name: str
-    schedule: str | None
-    url: str
 
 
 def deployable(graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Pipeline:
@@ -75,7 +57,7 @@ def deploy(graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) 
         experiment = server.experiment(options.experiment or graph.name)
         schedule = _reschedule(server, graph, recurring(graph, record, pipeline, profile, cron, experiment))
     url = f"{(options.ui or server.address).rstrip('/')}/#/pipelines/details/{ids[0]}/version/{ids[1]}"
-    return Deployed(*ids, name=name, schedule=schedule, url=url)
+    return Deployed(name=name, id="/".join(ids), schedule=schedule, url=url)
 
 
 def version_name(graph: FlowGraph, record: RunRecord) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.records import reasons
 from flowbridge.records.models import Reason, TaskRecord, TaskStarted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from flowbridge.ir.flow import FlowGraph, StepNode
     from flowbridge.records.files import RunFiles
 
@@ -59,7 +60,10 @@ def complete(graph: FlowGraph, files: RunFiles, run: Mapping[str, Any], tasks: M
 
 
 def _lost(
-    graph: FlowGraph, known: Mapping[tuple[str, tuple[int, ...]], TaskRecord | TaskStarted], told: Mapping[str, str], tasks: Mapping[str, str]
+    graph: FlowGraph,
+    known: Mapping[tuple[str, tuple[int, ...]], TaskRecord | TaskStarted],
+    told: Mapping[str, str],
+    tasks: Mapping[str, str],
 ) -> Iterator[TaskRecord]:
     for step in graph.steps:
         name = tasks.get(step.id)

@@ -7,23 +7,21 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flowbridge.backends.kubeflow.bootstrap import local_wheel
+from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.components import RUN
-from flowbridge.backends.kubeflow.options import options_of
+from flowbridge.backends.kubeflow.options import KubeflowOptions, options_of
 from flowbridge.backends.kubeflow.parameters import shown
 from flowbridge.backends.kubeflow.rest import AccessDeniedError, NotOnServerError, Server, ServerUnreachableError
 from flowbridge.backends.kubeflow.status import complete, is_over, message_of
-from flowbridge.errors import ConfigError
+from flowbridge.backends.kubeflow.wheel import place_wheel
 from flowbridge.records.finish import finalise
 from flowbridge.records.models import RunNative
 from flowbridge.records.watch import Watcher
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
-    from flowbridge.backends.base import PreparedRun
     from flowbridge.backends.kubeflow.compile import Pipeline
-    from flowbridge.backends.kubeflow.options import KubeflowOptions
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.records.models import RunState
     from flowbridge.settings import Profile
@@ -60,22 +58,6 @@ def submit(run: PreparedRun) -> ServerSubmission:
 def located(profile: Profile, store: Store) -> Profile:
     """Return the profile with the store's full URL: a path that begins here means nothing in a pod."""
     return profile.model_copy(update={"store": store.url})
-
-
-def place_wheel(options: KubeflowOptions, store: Store) -> str | None:
-    """Put the wheel that pods install into the store, if the profile names one on this machine, and return its path there.
-
-    Raises:
-        ConfigError: There is no such file.
-    """
-    wheel = local_wheel(options)
-    if wheel is None:
-        return None
-    if not wheel.is_file():
-        raise ConfigError(f"kubeflow.install names the wheel {str(wheel)!r}, which does not exist; build it with: uv build --wheel")
-    from flowbridge.artifacts import layout  # noqa: PLC0415  (with fsspec, only when there is a wheel)
-
-    return str(layout.blob(store.put_bytes(wheel.read_bytes())))
 
 
 def run_request(run: PreparedRun, pipeline: Pipeline, options: KubeflowOptions, experiment: str) -> Json:
@@ -148,7 +130,9 @@ class ServerSubmission:
                 self._look()
             looks += 1
             if self._late():
-                sys.stderr.write(f"flowbridge: run {self.run.record.id} is past its deadline of {self.options.deadline:g} s and is cancelled\n")
+                sys.stderr.write(
+                    f"flowbridge: run {self.run.record.id} is past its deadline of {self.options.deadline:g} s and is cancelled\n"
+                )
                 self.cancel()
                 continue
             if until is not None and time.monotonic() >= until:

@@ -78,7 +78,7 @@ def _wait(order: WorkOrder, node: StepNode, confined: Confined, scratch: Path | 
     env = {**os.environ, **({"TMPDIR": str(scratch)} if scratch is not None else {})}
     command = [interpreter_of(order, node), "-m", "flowbridge.worker", order.model_dump_json()]
     prepare: Callable[[], None] = confined.prepare_child
-    with subprocess.Popen(command, env=env, preexec_fn=prepare) as process:  # noqa: S603, PLW1509  (one thread here)
+    with subprocess.Popen(command, env=env, preexec_fn=prepare) as process:  # noqa: PLW1509  (one thread here)
         confined.watch(process.pid)
         try:
             return process.wait(node.timeout), False

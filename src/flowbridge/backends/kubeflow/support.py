@@ -63,11 +63,7 @@ TABLE: Mapping[Feature, Support] = complete(
         Feature.IMAGE: Native(),
         Feature.ENV: Emulated("set by the pod from the flow in the store, so that no text of the user's stands in the pipeline"),
         Feature.SECRETS: Native(),
-        Feature.CONTAINER: Unsupported(
-            "the pod of a container step would need flowbridge beside the program",
-            "ours",
-            "Call the program from a step whose image has it and Python.",
-        ),
+        Feature.CONTAINER: Emulated("the worker is started in the program's image, which must have Python 3.10 with pip, or flowbridge"),
         Feature.PLACEMENT: Unsupported(
             "all steps of a pipeline run in one cluster", "ours", "Drop target=, or run the flow with a backend that splits it."
         ),

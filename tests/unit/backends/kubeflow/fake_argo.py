@@ -108,48 +108,14 @@ class Execution:
 
     def dag(self, name: str, component: Json, inputs: Json) -> str:
         """Run the tasks of a DAG, each when all it waits for has succeeded."""
-        tasks: Json = component["dag"]["tasks"]
-        exits = {t: task for t, task in tasks.items() if task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"}
-        body = {t: task for t, task in tasks.items() if t not in exits}
-        done: dict[str, str] = {}
-        outputs: dict[str, Json] = {}
-        threads: dict[str, threading.Thread] = {}
-        wake = threading.Condition()
-
-        def start(task_name: str) -> None:
-            state = self.task(name, task_name, tasks[task_name], inputs, outputs)
-            for exit_name, exit_task in exits.items():
-                if task_name in exit_task.get("dependentTasks", ()):  # a hook on each task it waits for
-                    self.task(name, exit_name, exit_task, inputs, outputs)
-            with wake:
-                done[task_name] = state
-                wake.notify_all()
-
-        with wake:
-            while len(done) < len(body):
-                for task_name, task in body.items():
-                    if task_name in threads or task_name in done:
-                        continue
-                    needs = _needs(task)
-                    if any(done.get(n) in {FAILED, OMITTED, SKIPPED} for n in needs):
-                        done[task_name] = OMITTED
-                        self.states.append((name, task_name, OMITTED))
-                    elif all(done.get(n) == SUCCEEDED for n in needs):
-                        threads[task_name] = threading.Thread(target=start, args=(task_name,))
-                        threads[task_name].start()
-                if len(done) < len(body) and all(t in done for t in threads):
-                    continue
-                if len(done) < len(body):
-                    wake.wait()
-        return FAILED if FAILED in done.values() or self.stopped else SUCCEEDED
+        return _Dag(self, name, component["dag"]["tasks"], inputs).run()
 
     def task(self, dag: str, name: str, task: Json, inputs: Json, outputs: dict[str, Json]) -> str:
         """Run one task: a container, a DAG, or a loop over a DAG."""
         self.drivers += 1
         component = self.spec["components"][task["componentRef"]["name"]]
         try:
-            if self.stopped:
-                raise RunFailed("terminated")
+            self.check_running()
             given = self.resolve(name, task, component, inputs, outputs)
             if "parameterIterator" in task:
                 state = self.loop(name, task, component, given)
@@ -164,6 +130,10 @@ class Execution:
         self.states.append((dag, name, state))
         return state
 
+    def check_running(self) -> None:
+        if self.stopped:
+            raise RunFailed("terminated")
+
     def loop(self, name: str, task: Json, component: Json, given: Json) -> str:
         iterator = task["parameterIterator"]
         items = given.pop(iterator["items"]["inputParameter"])
@@ -173,7 +143,9 @@ class Execution:
         def iteration(item: Any) -> str:
             self.drivers += 1
             if declared == "NUMBER_INTEGER" and not isinstance(item, (int, float)):
-                raise RunFailed(f"input parameter {iterator['itemInput']!r} type mismatch: expect NUMBER_INTEGER, got {type(item).__name__}")
+                raise RunFailed(
+                    f"input parameter {iterator['itemInput']!r} type mismatch: expect NUMBER_INTEGER, got {type(item).__name__}"
+                )
             return self.dag(task["componentRef"]["name"], component, {**given, iterator["itemInput"]: item})
 
         with ThreadPoolExecutor(limit) as pool:
@@ -234,8 +206,7 @@ class Execution:
         retries = task.get("retryPolicy", {}).get("maxRetryCount", 0)
         for attempt in range(retries + 1):
             with self.slots:
-                if self.stopped:
-                    raise RunFailed("terminated")
+                self.check_running()
                 made = self.pod(name, task, component["executorLabel"], counts, given, attempt)
             if made is not None:
                 outputs[name] = made
@@ -301,6 +272,53 @@ class Execution:
                     raise RunFailed(f"URI {artifact['uri']} does not have expected bucket prefix")
                 self.artifacts.append({**artifact, "output": name})
         return values
+
+
+class _Dag:
+    """The tasks of one DAG while it runs; each has a thread of its own."""
+
+    def __init__(self, execution: Execution, name: str, tasks: Json, inputs: Json) -> None:
+        self.execution = execution
+        self.name = name
+        self.tasks = tasks
+        self.inputs = inputs
+        self.exits = {n for n, t in tasks.items() if t.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"}
+        self.done: dict[str, str] = {}
+        self.outputs: dict[str, Json] = {}
+        self.started: set[str] = set()
+        self.wake = threading.Condition()
+
+    def run(self) -> str:
+        body = [n for n in self.tasks if n not in self.exits]
+        with self.wake:
+            while len(self.done) < len(body):
+                moved = [n for n in body if n not in self.started and self.advance(n)]
+                if not moved:
+                    self.wake.wait()
+        return FAILED if FAILED in self.done.values() or self.execution.stopped else SUCCEEDED
+
+    def advance(self, name: str) -> bool:
+        """Start a task, or leave it out; say whether either was time."""
+        before = [self.done.get(n) for n in _needs(self.tasks[name])]
+        if any(state in {FAILED, OMITTED, SKIPPED} for state in before):
+            self.started.add(name)
+            self.done[name] = OMITTED
+            self.execution.states.append((self.name, name, OMITTED))
+            return True
+        if all(state == SUCCEEDED for state in before):
+            self.started.add(name)
+            threading.Thread(target=self.start, args=(name,)).start()
+            return True
+        return False
+
+    def start(self, name: str) -> None:
+        state = self.execution.task(self.name, name, self.tasks[name], self.inputs, self.outputs)
+        for other in self.exits:
+            if name in self.tasks[other].get("dependentTasks", ()):  # a hook on each task it waits for
+                self.execution.task(self.name, other, self.tasks[other], self.inputs, self.outputs)
+        with self.wake:
+            self.done[name] = state
+            self.wake.notify_all()
 
 
 def _needs(task: Json) -> list[str]:

@@ -10,7 +10,7 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from fake_argo import FAILED, SUCCEEDED, Execution
+from tests.unit.backends.kubeflow.fake_argo import FAILED, SUCCEEDED, Execution
 
 Json = dict[str, Any]
 PREFIX = "/apis/v2beta1"
@@ -92,7 +92,7 @@ class FakeServer:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_DELETE = handle_any  # noqa: N815
+            do_GET = do_POST = do_DELETE = handle_any
 
         return Handler
 
@@ -122,11 +122,11 @@ class FakeServer:
             ("POST", r"/experiments", lambda: self._new_experiment(body)),
             ("POST", r"/runs", lambda: self._new_run(body)),
             ("GET", r"/runs", lambda: {"runs": _filtered(self.runs, query)}),
-            ("GET", r"/runs/([^/:]+)", lambda i: self._run(i)),
-            ("POST", r"/runs/([^/:]+):terminate", lambda i: self._terminate(i)),
+            ("GET", r"/runs/([^/:]+)", self._run),
+            ("POST", r"/runs/([^/:]+):terminate", self._terminate),
             ("POST", r"/pipelines/upload", lambda: self._upload(query, body)),
             ("POST", r"/pipelines/upload_version", lambda: self._version(query["pipelineid"], query["name"], body)),
-            ("GET", r"/pipelines/names/([^/]+)", lambda n: self._named(n)),
+            ("GET", r"/pipelines/names/([^/]+)", self._named),
             ("GET", r"/pipelines/([^/]+)/versions", lambda _: {"pipeline_versions": _filtered(self.versions, query)}),
             ("POST", r"/recurringruns", lambda: self._new_schedule(body)),
             ("GET", r"/recurringruns", lambda: {"recurringRuns": _filtered(self.schedules, query)}),
@@ -251,6 +251,14 @@ def check_at_post(spec: Json, parameters: Json | None) -> None:
     name = spec["pipelineInfo"]["name"]
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name):
         raise Refusal(500, f"InternalServerError: Failed to create a workflow: metadata.generateName: Invalid value: {name!r}")
+    _check_tasks(spec)
+    if "{{pod.name}}" in json.dumps(spec["deploymentSpec"]):
+        raise Refusal(500, "InternalServerError: failed to resolve {{pod.name}}")
+    if parameters is not None:
+        _check_parameters(spec["root"].get("inputDefinitions", {}).get("parameters", {}), parameters)
+
+
+def _check_tasks(spec: Json) -> None:
     dags = [spec["root"], *(c for c in spec["components"].values() if "dag" in c)]
     for dag in dags:
         tasks = dag["dag"]["tasks"]
@@ -262,12 +270,12 @@ def check_at_post(spec: Json, parameters: Json | None) -> None:
             for needed in task.get("dependentTasks", ()):
                 if needed not in tasks:
                     raise Refusal(500, f"InternalServerError: dependency {needed!r} of {task_name!r} does not exist")
-    if "{{pod.name}}" in json.dumps(spec["deploymentSpec"]):
-        raise Refusal(500, "InternalServerError: failed to resolve {{pod.name}}")
-    declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    for key, about in declared.items() if parameters is not None else ():
-        if key not in (parameters or {}) and "defaultValue" not in about and not about.get("isOptional"):
+
+
+def _check_parameters(declared: Json, parameters: Json) -> None:
+    for key, about in declared.items():
+        if key not in parameters and "defaultValue" not in about and not about.get("isOptional"):
             raise Refusal(400, f"parameter {key} is not optional, yet has neither default value nor user provided value")
-    for key in parameters or {}:
+    for key in parameters:
         if key not in declared:
             raise Refusal(400, f"parameter {key} provided is not required by pipeline")

@@ -8,11 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import kubeflow_steps as steps
 import pytest
-from fake_server import FakeServer
-from kubeflow_flows import branches, crossed, item, items, nested, step, training, uneven
-from kubeflow_runs import prepare, states, value
 
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow import rest, submit
@@ -24,6 +20,10 @@ from flowbridge.ir.policies import Retry
 from flowbridge.ir.ports import Parameter
 from flowbridge.records.models import TaskRecord, TaskStarted
 from flowbridge.settings import Profile
+from tests.unit.backends.kubeflow import steps
+from tests.unit.backends.kubeflow.fake_server import FakeServer
+from tests.unit.backends.kubeflow.flows import branches, crossed, item, items, nested, step, training, uneven
+from tests.unit.backends.kubeflow.runs import prepare, states, value
 
 Start = Callable[..., PreparedRun]
 LOCAL, SERVER = "kfp's local runner", "the server"
@@ -40,7 +40,13 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
 
 
 def profile(tmp_path: Path, **kubeflow: Any) -> Profile:
-    settings = {"image": "python:3.11", "install": "flowbridge", "poll": 0.1, "volumes": [{"path": str(tmp_path), "claim": "x"}], **kubeflow}
+    settings = {
+        "image": "python:3.11",
+        "install": "flowbridge",
+        "poll": 0.1,
+        "volumes": [{"path": str(tmp_path), "claim": "x"}],
+        **kubeflow,
+    }
     return Profile(backend="kubeflow", store=str(tmp_path / "store"), kubeflow=settings)
 
 
@@ -92,7 +98,7 @@ def test_failure_in_a_map_leaves_alone_what_does_not_need_it(start: Start) -> No
 
 
 def test_failure_cancels_what_depends_on_it_and_nothing_else(start: Start) -> None:
-    functions = {name: steps.wait_for for name in "cdef"} | {"a": steps.fail, "b": steps.nothing}
+    functions = dict.fromkeys("cdef", steps.wait_for) | {"a": steps.fail, "b": steps.nothing}
     run = start(crossed(), functions)
     assert states(run.files) == {"a": "failed", "b": "done", "c": "cancelled", "d": "done", "e": "cancelled", "f": "cancelled"}
     record = run.files.result("a", (), retries=0)
@@ -112,7 +118,9 @@ def test_conditions_skip_and_first_takes_the_other(start: Start) -> None:
 def test_retries_count_attempts(start: Start, tmp_path: Path) -> None:
     """The server's own retries, each attempt with a record of its own."""
     (tmp_path / "marks").mkdir()
-    flow = FlowGraph(name="retried", steps=(step("a", inputs=(("marks", Constant(value=str(tmp_path / "marks"))),), retry=Retry(retries=3)),))
+    flow = FlowGraph(
+        name="retried", steps=(step("a", inputs=(("marks", Constant(value=str(tmp_path / "marks"))),), retry=Retry(retries=3)),)
+    )
     run = start(flow, {"a": steps.third_time})
     assert value(run, "a") == 2
     attempts = [r for r in run.files.read_tasks() if isinstance(r, TaskRecord)]
@@ -181,7 +189,7 @@ def test_run_that_stops_at_its_first_failure(fake: FakeServer, tmp_path: Path) -
 def test_native_states_follow_the_records(fake: FakeServer, tmp_path: Path) -> None:
     """Where the server can show a failure it does; and a failed run is failed there too, also when only the last task could say so."""
     for graph, functions, state in (
-        (crossed(), {name: steps.wait_for for name in "cdef"} | {"a": steps.fail, "b": steps.nothing}, "FAILED"),
+        (crossed(), dict.fromkeys("cdef", steps.wait_for) | {"a": steps.fail, "b": steps.nothing}, "FAILED"),
         (uneven(), {"used": steps.same, "unused": steps.not_two, "beside": steps.same_unused, "collect": steps.same_used}, "FAILED"),
         (branches(), {"ask": steps.no, "left": steps.left, "right": steps.right, "join": steps.same}, "SUCCEEDED"),
     ):
@@ -239,7 +247,9 @@ def test_refused_run_exists_on_neither_side(fake: FakeServer, tmp_path: Path) ->
     assert run.files.native() is None
 
 
-def test_run_whose_records_cannot_be_written_is_ended_on_the_server(fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_whose_records_cannot_be_written_is_ended_on_the_server(
+    fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake.held = True
     run = prepare(training(), TRAINING, profile(tmp_path, host=fake.address), path="abc")
 
@@ -280,7 +290,9 @@ def test_cancel_ends_the_run_on_both_sides(fake: FakeServer, tmp_path: Path) -> 
 def test_run_past_its_deadline_is_cancelled(fake: FakeServer, tmp_path: Path) -> None:
     """The server never gives up on a pod that cannot be scheduled."""
     fake.held = True
-    _, submission = submitted(fake, tmp_path, branches(), {"ask": steps.no, "left": steps.left, "right": steps.right, "join": steps.same}, deadline="1s")
+    _, submission = submitted(
+        fake, tmp_path, branches(), {"ask": steps.no, "left": steps.left, "right": steps.right, "join": steps.same}, deadline="1s"
+    )
     assert submission.wait(30) == "cancelled"
 
 

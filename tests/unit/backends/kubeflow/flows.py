@@ -64,7 +64,9 @@ def training() -> FlowGraph:
         name="training",
         parameters=(path, lrs),
         steps=(
-            step("load", inputs=(("path", FromParameter(name="path")),), outputs=(Port(name="train"), Port(name="test")), output_kind="tuple"),
+            step(
+                "load", inputs=(("path", FromParameter(name="path")),), outputs=(Port(name="train"), Port(name="test")), output_kind="tuple"
+            ),
             step(
                 "train",
                 inputs=(("data", FromStep(step="load", output="train")), *item("train.map")),

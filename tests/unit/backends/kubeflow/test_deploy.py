@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import kubeflow_steps as steps
 import pytest
-from fake_server import FakeServer
-from kubeflow_flows import training
-from kubeflow_runs import record_of, states
 
 from flowbridge.artifacts.store import Store
 from flowbridge.backends.kubeflow import rest
+from flowbridge.backends.kubeflow.backend import KubeflowBackend
 from flowbridge.backends.kubeflow.rest import RefusedError
-from flowbridge.backends.kubeflow.schedule import deploy
 from flowbridge.ir.flow import FlowGraph, Schedule
 from flowbridge.records.files import RunFiles
 from flowbridge.settings import Profile
+from tests.unit.backends.kubeflow import steps
+from tests.unit.backends.kubeflow.fake_server import FakeServer
+from tests.unit.backends.kubeflow.flows import training
+from tests.unit.backends.kubeflow.runs import record_of, states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 FUNCTIONS = {"load": steps.load, "train": steps.train, "select": steps.select, "publish": steps.publish}
 
@@ -46,12 +48,12 @@ def profile(tmp_path: Path, fake: FakeServer) -> Profile:
 
 def deployed(tmp_path: Path, fake: FakeServer, graph: FlowGraph, **params: Any) -> Any:
     store = Store.open(str(tmp_path / "store"))
-    return deploy(graph, record_of(graph, FUNCTIONS, store, params, ""), store, profile(tmp_path, fake))
+    return KubeflowBackend().deploy(graph, record_of(graph, FUNCTIONS, store, params, ""), store, profile(tmp_path, fake))
 
 
 def start(fake: FakeServer, deployment: Any, parameters: dict[str, Any]) -> tuple[str, str]:
     """Start an uploaded version as somebody in the pages would, and wait for its end."""
-    spec = fake.versions[deployment.version]["pipeline_spec"]
+    spec = fake.versions[deployment.id.split("/")[1]]["pipeline_spec"]
     run = fake._new_run({"display_name": "by hand", "pipeline_spec": spec, "runtime_config": {"parameters": parameters}})["run_id"]
     return run, fake.wait(run)
 
@@ -102,10 +104,10 @@ def test_deploying_again_replaces_the_schedule_and_keeps_equal_versions(tmp_path
     second = deployed(tmp_path, fake, plain(Schedule(cron="0 6 * * *")), path="abc")
     assert list(fake.schedules) == [second.schedule]
     assert first.schedule != second.schedule
-    assert (first.pipeline, first.version) == (second.pipeline, second.version)
+    assert first.id == second.id
     assert first.name.startswith("training-")
     third = deployed(tmp_path, fake, plain(Schedule(cron="0 7 * * *")), path="abc")
-    assert third.pipeline == first.pipeline
+    assert third.id.split("/")[0] == first.id.split("/")[0]
     assert third.name != first.name
 
 
@@ -122,6 +124,17 @@ def test_pipeline_without_a_deployment_says_so(tmp_path: Path, fake: FakeServer)
     from flowbridge.backends.kubeflow.compile import compile_flow
 
     spec = compile_flow(plain(), profile(tmp_path, fake)).spec
-    run = fake._new_run({"display_name": "x", "pipeline_spec": json.loads(json.dumps(spec)), "runtime_config": {"parameters": {"path": "a"}}})
+    run = fake._new_run(
+        {"display_name": "x", "pipeline_spec": json.loads(json.dumps(spec)), "runtime_config": {"parameters": {"path": "a"}}}
+    )
     assert fake.wait(run["run_id"]) == "FAILED"
     assert "was compiled without a deployment" in fake.executions[run["run_id"]].pods[0].output
+
+
+def test_deployable_file_can_be_started_by_anybody(tmp_path: Path, fake: FakeServer) -> None:
+    """`flowbridge compile` with a store at hand: the file alone is enough for kfp's client or the upload page."""
+    store, graph = Store.open(str(tmp_path / "store")), plain()
+    made = KubeflowBackend().compile_deployable(graph, record_of(graph, FUNCTIONS, store, {}, ""), store, profile(tmp_path, fake))
+    (data,) = made.files.values()
+    run = fake._new_run({"display_name": "x", "pipeline_spec": json.loads(data), "runtime_config": {"parameters": {"path": "abcde"}}})
+    assert fake.wait(run["run_id"]) == "SUCCEEDED"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given as randomly
 from hypothesis import strategies as st
-from kubeflow_flows import chain, crossed, item, items, nested, options, profile, step, training, uneven
 
 from flowbridge.backends.kubeflow import parameters
 from flowbridge.backends.kubeflow.backend import KubeflowBackend
@@ -19,6 +21,7 @@ from flowbridge.backends.kubeflow.options import KubeflowOptions, options_of, po
 from flowbridge.backends.kubeflow.resources import container_resources, cores, platform_config, quantity
 from flowbridge.backends.kubeflow.size import ARGO_LIMIT, pods, size_of
 from flowbridge.backends.kubeflow.soft import soft_nodes
+from flowbridge.backends.kubeflow.wheel import Wheel, build_wheel, place_wheel
 from flowbridge.backends.support import table_gaps
 from flowbridge.errors import ConfigError
 from flowbridge.ir.bindings import Constant, FromStep
@@ -26,6 +29,7 @@ from flowbridge.ir.flow import FlowGraph
 from flowbridge.ir.graph import regions
 from flowbridge.ir.ports import Parameter
 from flowbridge.ir.resources import Resources
+from tests.unit.backends.kubeflow.flows import chain, crossed, item, items, nested, options, profile, step, training, uneven
 
 # --- names ---
 
@@ -63,7 +67,7 @@ def test_quantities_are_exact() -> None:
 def test_resources_and_platform_settings_are_those_of_the_sdk() -> None:
     """kfp and kfp-kubernetes, asked for the same pod, write the same settings."""
     pytest.importorskip("kfp")
-    from kubeflow_sdk_pod import settings_and_resources
+    from tests.unit.backends.kubeflow.sdk_pod import settings_and_resources
 
     settings, resources, retry = settings_and_resources()
     chosen = KubeflowOptions(
@@ -331,11 +335,30 @@ def test_credentials_of_the_store_stay_here() -> None:
         ("https://example.com/flowbridge.whl", None, ["flowbridge[s3] @ https://example.com/flowbridge.whl"]),
         (
             "dist/flowbridge-0.1.0-py3-none-any.whl",
-            "b/cd",
+            ("flowbridge-0.1.0-py3-none-any.whl", "b/cd"),
             ["fsspec", "s3fs", "store:b/cd#flowbridge-0.1.0-py3-none-any.whl#[s3]"],
         ),
     ],
 )
-def test_pods_install_what_the_profile_says(source: str, wheel: str | None, wanted: list[str]) -> None:
+def test_pods_install_what_the_profile_says(source: str, wheel: tuple[str, str] | None, wanted: list[str]) -> None:
     chosen = profile(install=source)
-    assert install(chosen, options_of(chosen), wheel) == wanted
+    assert install(chosen, options_of(chosen), Wheel(*wheel) if wheel else None) == wanted
+
+
+def test_wheel_of_what_is_running_installs(tmp_path: Path) -> None:
+    """A version that no index has travels through the store: pip takes the wheel, and it is the same every time."""
+    name, data = build_wheel()
+    build_wheel.cache_clear()
+    assert build_wheel() == (name, data)
+    (tmp_path / name).write_bytes(data)
+    target = tmp_path / "site"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(tmp_path / name)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (target / "flowbridge" / "backends" / "kubeflow" / "pod.py").is_file()
+    assert not list(target.rglob("*.orig"))
+
+
+def test_wheel_that_does_not_exist_is_told() -> None:
+    with pytest.raises(ConfigError, match="uv build --wheel"):
+        place_wheel(KubeflowOptions(install="dist/none.whl"), None)  # type: ignore[arg-type]
+    assert place_wheel(KubeflowOptions(install="flowbridge==1"), None) is None  # type: ignore[arg-type]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from fake_server import FakeServer
-from kubeflow_flows import chain, profile, training
 
 from flowbridge.backends.kubeflow import rest
 from flowbridge.backends.kubeflow.compile import compile_flow
@@ -18,6 +15,11 @@ from flowbridge.backends.kubeflow.schedule import cron_of
 from flowbridge.backends.kubeflow.submit import source
 from flowbridge.errors import ConfigError
 from flowbridge.ir.flow import Schedule
+from tests.unit.backends.kubeflow.fake_server import FakeServer
+from tests.unit.backends.kubeflow.flows import chain, profile, training
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture
@@ -87,7 +89,9 @@ def test_no_host_is_told() -> None:
 
 def test_unreachable_server_is_told() -> None:
     server = rest.Server(KubeflowOptions(host="http://127.0.0.1:9"))
-    with pytest.raises(rest.ServerUnreachableError, match=r"No Kubeflow Pipelines server answers at http://127.0.0.1:9.*Check kubeflow.host"):
+    with pytest.raises(
+        rest.ServerUnreachableError, match=r"No Kubeflow Pipelines server answers at http://127.0.0.1:9.*Check kubeflow.host"
+    ):
         server.experiment("x")
 
 
@@ -105,7 +109,7 @@ def test_foreign_namespace_is_told(fake: FakeServer) -> None:
 
 def test_missing_namespace_is_told(fake: FakeServer) -> None:
     fake.namespaces = frozenset({"ml"})
-    with pytest.raises(rest.RefusedError, match="set kubeflow.namespace"):
+    with pytest.raises(rest.RefusedError, match=r"set kubeflow\.namespace"):
         connect(fake).experiment("x")
     assert connect(fake, namespace="ml").experiment("x")
 

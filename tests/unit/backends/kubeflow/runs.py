@@ -6,16 +6,19 @@ import importlib
 import json
 import time
 import uuid
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowbridge.artifacts.store import Store
 from flowbridge.backends.base import PreparedRun
 from flowbridge.ir.fingerprint import digest_of, dump
-from flowbridge.ir.flow import FlowGraph
 from flowbridge.packaging.bundle import build
 from flowbridge.records.files import RunFiles
 from flowbridge.records.models import RunRecord, TaskRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowbridge.ir.flow import FlowGraph
 
 
 def record_of(graph: FlowGraph, functions: dict[str, Any], store: Store, params: dict[str, Any], run_id: str) -> RunRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -75,9 +76,8 @@ def fail() -> int:
 
 def third_time(marks: str) -> int:
     """Fail twice; each try leaves a mark in a folder."""
-    tries = len(os.listdir(marks))
-    with open(f"{marks}/{tries}", "w") as file:
-        file.write("x")
+    tries = len(list(Path(marks).iterdir()))
+    (Path(marks) / str(tries)).touch()
     if tries < 2:
         raise RuntimeError(f"try {tries}")
     return tries

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from kubeflow_flows import ALL, chain, nested, profile, step, training
 
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.ir.flow import FlowGraph
+from tests.unit.backends.kubeflow.flows import ALL, chain, nested, profile, step, training
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "kubeflow"
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -31,8 +31,8 @@ def test_pipeline_is_the_golden_file(name: str) -> None:
 def test_two_processes_compile_to_the_same_bytes() -> None:
     """Nothing of the pipeline follows hash seeds, clocks or this machine."""
     code = (
-        f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
-        "from kubeflow_flows import ALL, profile\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from tests.unit.backends.kubeflow.flows import ALL, profile\n"
         "from flowbridge.backends.kubeflow.compile import compile_flow\n"
         "sys.stdout.buffer.write(b''.join(compile_flow(f(), profile()).data for f in ALL.values()))"
     )
@@ -46,8 +46,8 @@ def test_two_processes_compile_to_the_same_bytes() -> None:
 def test_compiling_needs_no_kfp() -> None:
     """kfp's exact pins must stay out of the user's way."""
     code = (
-        f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
-        "from kubeflow_flows import training, profile\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from tests.unit.backends.kubeflow.flows import training, profile\n"
         "from flowbridge.backends.kubeflow.backend import KubeflowBackend\n"
         "KubeflowBackend().compile(training(), profile())\n"
         "print([m for m in sys.modules if m.split('.')[0] in {'kfp', 'kubernetes', 'yaml', 'google', 'networkx', 'fsspec'}])"

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kubeflow_flows import ALL, profile, uneven
 
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.lint import RULES, PipelineRuleError, check, problems
+from tests.unit.backends.kubeflow.flows import ALL, profile, uneven
 
 Json = dict[str, Any]
 Break = Callable[[Json, Json], None]
