@@ -22,6 +22,7 @@ _ARITHMETIC = {
     "xor": "^",
     "divmod": "divmod",
 }
+_NO_ITEMS = "Use step.map(each(...)) for one task per item, or go through it inside a step; to unpack what a step returns, annotate the step with tuple[A, B]"
 
 
 class Handle:

@@ -116,11 +116,10 @@ def _walk(body: Body, tracer: Tracer) -> tuple[Result, type | None]:
         return _result(returned, body.signature, tracer)
     except FlowError as error:
         tracer.problems.extend(p for p in error.problems if p not in tracer.problems)
-        raise tracer.error() from error.__cause__
-    except Exception as error:
+    except Exception:
         if not tracer.problems:
-            raise
-        raise tracer.error() from error
+            raise  # the user's own error; else it comes of what was found before, and is left out of the list
+    return ("none", ()), None
 
 
 def _parameter(tracer: Tracer, name: str, annotation: Any) -> Value:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+import itertools
 
 CHAR = 7.2
 LINE = 17.0
 PAD = 14.0
 GAP_X = 24.0
 GAP_Y = 38.0
+LANE = 8.0
+MOST_LANES = 3000
 
 
 @dataclass
@@ -22,6 +25,7 @@ class Placed:
         x: Left edge, inside the box around it.
         y: Upper edge, inside the box around it.
         inside: What stands in it; empty for steps.
+        lanes: For edges over several layers, the free places that they go through, from top to bottom, inside this box.
     """
 
     key: str
@@ -31,6 +35,7 @@ class Placed:
     width: float = 0.0
     height: float = 0.0
     inside: list[Placed] = field(default_factory=list)
+    lanes: dict[tuple[str, str], list[Placed]] = field(default_factory=dict)
 
 
 def text_width(lines: Iterable[str]) -> float:
@@ -45,8 +50,14 @@ def leaf(key: str, lines: tuple[str, ...]) -> Placed:
 
 def arrange(key: str, lines: tuple[str, ...], inside: list[Placed], edges: Iterable[tuple[str, str]]) -> Placed:
     """Return a box around rectangles, which are put into layers so that edges go down."""
-    rows = _rows([p.key for p in inside], list(edges))
-    by_key = {p.key: p for p in inside}
+    pairs = list(edges)
+    depth = _depths([p.key for p in inside], pairs)
+    long = [pair for pair in pairs if depth[pair[1]] - depth[pair[0]] > 1]
+    too_many = sum(depth[target] - depth[source] for source, target in long) > MOST_LANES
+    lanes = {} if too_many else {pair: _lane(pair, depth) for pair in long}
+    by_key = {p.key: p for p in (*inside, *(free for lane in lanes.values() for free in lane))}
+    depth.update({free.key: depth[pair[0]] + 1 + i for pair, lane in lanes.items() for i, free in enumerate(lane)})
+    rows = _rows(list(by_key), depth, [hop for pair in pairs for hop in _hops(pair, lanes.get(pair, []))])
     head = len(lines) * LINE + PAD / 2
     widths = [sum(by_key[k].width for k in row) + GAP_X * (len(row) - 1) for row in rows]
     width = max([*widths, text_width(lines)], default=0.0)
@@ -56,19 +67,32 @@ def arrange(key: str, lines: tuple[str, ...], inside: list[Placed], edges: Itera
         for name in row:
             by_key[name].x, by_key[name].y = x, y
             x += by_key[name].width + GAP_X
-        y += max(by_key[k].height for k in row) + GAP_Y
+        tallest = max(by_key[k].height for k in row)
+        for name in row:
+            by_key[name].height = by_key[name].height or tallest
+        y += tallest + GAP_Y
     height = y - GAP_Y + PAD if rows else head + PAD
-    return Placed(key, lines, width=width + 2 * PAD, height=height, inside=inside)
+    return Placed(key, lines, width=width + 2 * PAD, height=height, inside=inside, lanes=lanes)
 
 
-def _rows(keys: list[str], edges: list[tuple[str, str]]) -> list[list[str]]:
+def _lane(pair: tuple[str, str], depth: Mapping[str, int]) -> list[Placed]:
+    """Return a free place in every layer that an edge goes over."""
+    return [Placed(f"{pair[0]} to {pair[1]} {i}", (), width=LANE) for i in range(depth[pair[0]] + 1, depth[pair[1]])]
+
+
+def _hops(pair: tuple[str, str], lane: list[Placed]) -> list[tuple[str, str]]:
+    """Return an edge as edges from layer to layer."""
+    stops = [pair[0], *(free.key for free in lane), pair[1]]
+    return list(itertools.pairwise(stops))
+
+
+def _rows(keys: list[str], depth: Mapping[str, int], edges: list[tuple[str, str]]) -> list[list[str]]:
     """Return the layers: each key below all it needs, and near the middle of what it hangs on."""
     needs: dict[str, list[str]] = {k: [] for k in keys}
     users: dict[str, list[str]] = {k: [] for k in keys}
     for source, target in edges:
         needs[target].append(source)
         users[source].append(target)
-    depth = _depths(keys, needs, users)
     rows: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
     for key in keys:
         rows[depth[key]].append(key)
@@ -78,9 +102,14 @@ def _rows(keys: list[str], edges: list[tuple[str, str]]) -> list[list[str]]:
     return rows
 
 
-def _depths(keys: list[str], needs: Mapping[str, list[str]], users: Mapping[str, list[str]]) -> dict[str, int]:
+def _depths(keys: list[str], edges: list[tuple[str, str]]) -> dict[str, int]:
+    """Return the layer of each key: below all that it needs."""
     depth = dict.fromkeys(keys, 0)
-    waiting = {k: len(needs[k]) for k in keys}
+    waiting = dict.fromkeys(keys, 0)
+    users: dict[str, list[str]] = {k: [] for k in keys}
+    for source, target in edges:
+        users[source].append(target)
+        waiting[target] += 1
     ready = [k for k in keys if not waiting[k]]
     while ready:
         key = ready.pop()

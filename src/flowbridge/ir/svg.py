@@ -9,34 +9,38 @@ from typing import TYPE_CHECKING
 from flowbridge.ir.describe import describe
 from flowbridge.ir.layout import LINE, PAD, Placed, arrange, leaf
 from flowbridge.ir.nesting import Box, Edge, edges, nest
+import itertools
 
 if TYPE_CHECKING:
     from flowbridge.ir.control import Condition
     from flowbridge.ir.flow import FlowGraph
 
 _STYLE = """
-text { font: 12px ui-monospace, Menlo, Consolas, monospace; fill: #1b2733; }
-.title { fill: #5b6b7b; }
-.step { fill: #eaf2fb; stroke: #4a7fb5; }
-.guarded { stroke-dasharray: 5 3; }
-.map { fill: #f3f8ef; stroke: #6f9e4d; }
-.group { fill: #f7f7f9; stroke: #a9b2bd; }
-.edge { fill: none; stroke: #5b6b7b; stroke-width: 1.2; }
-.order, .condition { stroke-dasharray: 4 3; }
+.flowbridge text { font: 12px ui-monospace, Menlo, Consolas, monospace; fill: #1b2733; }
+.flowbridge .title { fill: #5b6b7b; }
+.flowbridge .step { fill: #eaf2fb; stroke: #4a7fb5; }
+.flowbridge .guarded { stroke-dasharray: 5 3; }
+.flowbridge .map { fill: #f3f8ef; stroke: #6f9e4d; }
+.flowbridge .group { fill: #f7f7f9; stroke: #a9b2bd; }
+.flowbridge .edge { fill: none; stroke: #5b6b7b; stroke-width: 1.2; }
+.flowbridge .order, .flowbridge .condition { stroke-dasharray: 4 3; }
 """
 _SHOWN = 48
+Spot = tuple[Placed, float, float]
+Point = tuple[float, float]
 
 
 def svg(flow: FlowGraph) -> str:
     """Return a flow as an SVG picture, complete in itself."""
     found = edges(flow)
     root = nest(flow)
-    placed = _place(flow, root, found, _owners(root))
+    owners = _owners(root)
+    placed = _place(flow, root, found, owners)
     spots = {p.key: (p, x, y) for p, x, y in _spread(placed, 0.0, 0.0)}
-    body = [*_boxes(flow, placed), *(_line(edge, spots) for edge in found if edge.source in spots and edge.target in spots)]
+    body = [*_boxes(flow, placed), *(_line(edge, spots, _lane(edge, spots, owners)) for edge in found)]
     size = f'width="{placed.width:.0f}" height="{placed.height:.0f}" viewBox="0 0 {placed.width:.0f} {placed.height:.0f}"'
-    marker = '<marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8Z" fill="#5b6b7b"/></marker>'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(flow.name)}">'
+    marker = '<marker id="flowbridge-tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8Z" fill="#5b6b7b"/></marker>'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="flowbridge" {size} role="img" aria-label="{escape(flow.name)}">'
     return "\n".join([head, f"<style>{_STYLE}</style>", f"<defs>{marker}</defs>", *body, "</svg>"]) + "\n"
 
 
@@ -94,9 +98,23 @@ def _texts(placed: Placed, x: float, y: float, kind: str) -> Iterator[str]:
             yield f'<text class="title" x="{x + PAD:.1f}" {at}>{escape(line)}</text>'
 
 
-def _line(edge: Edge, spots: dict[str, tuple[Placed, float, float]]) -> str:
+def _lane(edge: Edge, spots: dict[str, Spot], owners: dict[str, tuple[str, ...]]) -> list[Point]:
+    """Return the upper and lower ends of the free places that an edge goes through."""
+    source, target = owners[edge.source], owners[edge.target]
+    pair = _lift(source, target)
+    if pair is None:
+        return []
+    depth = source.index(pair[0])
+    box, x, y = spots[source[depth - 1] if depth else ""]
+    free = box.lanes.get(pair, [])
+    return [(x + f.x + f.width / 2, y + f.y + end) for f in free for end in (0.0, f.height)]
+
+
+def _line(edge: Edge, spots: dict[str, Spot], lane: list[Point]) -> str:
     (source, x1, y1), (target, x2, y2) = spots[edge.source], spots[edge.target]
-    x1, y1, x2 = x1 + source.width / 2, y1 + source.height, x2 + target.width / 2
-    bend = max(abs(y2 - y1) / 2, 12.0)
-    path = f"M{x1:.1f} {y1:.1f}C{x1:.1f} {y1 + bend:.1f} {x2:.1f} {y2 - bend:.1f} {x2:.1f} {y2:.1f}"
-    return f'<path class="edge {edge.kind}" d="{path}" marker-end="url(#tip)"/>'
+    points = [(x1 + source.width / 2, y1 + source.height), *lane, (x2 + target.width / 2, y2)]
+    path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
+    for (xa, ya), (xb, yb) in itertools.pairwise(points):
+        bend = (yb - ya) / 2 if yb > ya else 12.0
+        path += f"C{xa:.1f} {ya + bend:.1f} {xb:.1f} {yb - bend:.1f} {xb:.1f} {yb:.1f}"
+    return f'<path class="edge {edge.kind}" d="{path}" marker-end="url(#flowbridge-tip)"/>'
