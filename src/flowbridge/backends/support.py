@@ -63,3 +63,18 @@ def table_gaps(flow: FlowGraph, table: Mapping[Feature, Support]) -> list[str]:
             shown = ", ".join(users[:5]) + (f" and {len(users) - 5} more" if len(users) > 5 else "")  # noqa: PLR2004
             gaps.append(f"{feature.value}, used by {shown}: {support.reason}. {support.instead}".rstrip())
     return gaps
+
+
+def as_markdown(table: Mapping[Feature, Support]) -> str:
+    """Return the table as the page of a backend shows it."""
+    lines = ["| feature | | how |", "|---|---|---|"]
+    for feature in Feature:
+        support = table[feature]
+        if isinstance(support, Native):
+            kind, how = "yes", ""
+        elif isinstance(support, Emulated):
+            kind, how = "emulated", support.how
+        else:
+            kind, how = f"no ({support.whose})", f"{support.reason}. {support.instead}".strip()
+        lines.append(f"| {feature.value} | {kind} | {how} |")
+    return "\n".join(lines) + "\n"
