@@ -128,7 +128,7 @@ class BundleLoader:
         path = self.folder / "pickles" / f"{step}.pkl"
         here = list(sys.version_info[:2])
         try:
-            return pickle.loads(path.read_bytes())  # type: ignore[no-any-return]  # noqa: S301  (the store is trusted, or it was not opened)
+            return pickle.loads(path.read_bytes())  # type: ignore[no-any-return]
         except ModuleNotFoundError as error:
             raise CodeNotFoundError(
                 f"Step {step!r} needs the module {error.name!r}, which is not installed here; add it to packages=[...]"

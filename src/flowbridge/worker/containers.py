@@ -89,7 +89,7 @@ def _start(node: StepNode, container: ContainerSpec, folder: Path, command: list
         command = engine_command(container.image, folder, command, dict(node.environment.env), node.id)
     sys.stdout.flush()
     try:
-        done = subprocess.run(command, check=False, cwd=folder, stdin=subprocess.DEVNULL)  # noqa: S603  (it is the user's own program)
+        done = subprocess.run(command, check=False, cwd=folder, stdin=subprocess.DEVNULL)
     except FileNotFoundError as error:
         raise ProgramFailedError(f"the program of step {node.id} cannot be started: there is no {command[0]!r} here") from error
     if done.returncode:

@@ -20,9 +20,8 @@ from flowbridge.records.models import Saved
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowbridge.artifacts.store import Store
-
     from flowbridge.artifacts.reference import Reference
+    from flowbridge.artifacts.store import Store
     from flowbridge.ir.base import JsonValue
     from flowbridge.records.files import RunFiles
 
@@ -45,7 +44,7 @@ class Context:
         resources: As declared.
     """
 
-    def __init__(  # noqa: PLR0913  (which task it is, by name)
+    def __init__(
         self, *, files: RunFiles, store: Store, step: str, index: tuple[int, ...] = (), attempt: int = 0, resources: Resources | None = None
     ) -> None:
         self.run_id = files.run_id

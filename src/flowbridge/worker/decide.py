@@ -68,5 +68,5 @@ def decide(node: StepNode | MapNode, index: Index, locator: Locator, load: Calla
 
 
 def _there(place: Any) -> Place:
-    assert not isinstance(place, (Skipped, Blocked))  # noqa: S101  (told before)
+    assert not isinstance(place, (Skipped, Blocked))
     return place  # type: ignore[no-any-return]

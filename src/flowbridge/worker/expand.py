@@ -18,7 +18,6 @@ from flowbridge.worker.places import Gathering, Grid, Literal, Place, Several, S
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
-
     from flowbridge.ir.control import MapNode
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.records.files import RunFiles

@@ -18,9 +18,8 @@ from flowbridge.worker.lookup import Blocked, Lookup, Skipped
 from flowbridge.worker.places import Gathering, Grid, ItemOf, Joined, Literal, Place, Several, Stored, Within
 
 if TYPE_CHECKING:
-    from flowbridge.artifacts.store import Store
-
     from flowbridge.artifacts.reference import Reference
+    from flowbridge.artifacts.store import Store
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.records.files import RunFiles
     from flowbridge.records.models import Index
@@ -32,7 +31,7 @@ class AccessError(FlowbridgeError, LookupError):
     """``output.name`` or ``output["key"]``, written in the flow, found nothing in the value."""
 
 
-def resolve(  # noqa: PLR0913  (the whole question; all but the first by name)
+def resolve(
     binding: Binding, *, scope: tuple[str, ...], index: Index, graph: FlowGraph, files: RunFiles, store: Store, hint: Any = None
 ) -> Any | Skipped | Blocked:
     """Return the value of a binding for a task, or why there is none.
@@ -161,7 +160,7 @@ def constant_value(constant: Constant, store: Store) -> Any:
         return copy.deepcopy(constant.value)
     if not store.trust:
         raise UntrustedError(f"The constant {constant.shown} is pickled in the flow, and this profile loads no pickles (trust = false)")
-    return pickle.loads(base64.b64decode(constant.pickled))  # noqa: S301  (trust was asked for above)
+    return pickle.loads(base64.b64decode(constant.pickled))
 
 
 def access(value: Any, path: Path, origin: str) -> Any:

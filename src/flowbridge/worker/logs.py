@@ -233,7 +233,7 @@ def rescue(files: RunFiles, step: str, index: Index, attempt: int) -> bool:
 
 
 def _text(descriptor: int) -> TextIO:
-    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115  (lives as long as the capture)
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
 
 
 def _flush_streams() -> None:

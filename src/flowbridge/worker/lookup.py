@@ -78,7 +78,7 @@ class Lookup:
         state = trouble(record, step, index)
         if state is not None:
             return state
-        assert record is not None  # noqa: S101  (trouble() has told a missing record)
+        assert record is not None
         return dict(record.outputs)[name]
 
     def units(self, map_id: str, index: Index) -> int | Skipped | Blocked:

@@ -9,9 +9,8 @@ from flowbridge.worker.failure import OutputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flowbridge.artifacts.store import Store
-
     from flowbridge.artifacts.reference import Reference
+    from flowbridge.artifacts.store import Store
     from flowbridge.ir.flow import StepNode
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import namedtuple
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowbridge.artifacts.store import Store
-
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.records.files import RunFiles
 
@@ -26,7 +26,8 @@ def resolve_result(graph: FlowGraph, files: RunFiles, store: Store, *, make: Cal
         graph: The flow.
         files: The records of the run.
         store: Where values are.
-        make: The class of a result with fields, called with them by name; None: a named tuple of the same fields.
+        make: The class of a result with fields, called with them by name; None: the one that the flow names, where its module is loaded
+            here, else a named tuple of the same fields.
 
     Raises:
         RunFailedError: A step that the result needs failed or was cancelled.
@@ -44,4 +45,14 @@ def resolve_result(graph: FlowGraph, files: RunFiles, store: Store, *, make: Cal
         return next(iter(values.values()))
     if graph.result_kind == "tuple":
         return tuple(values.values())
-    return (make or namedtuple("Result", list(values)))(**values)  # noqa: PYI024  (its fields are known at run time only)
+    make = make or _class_of(graph) or namedtuple("Result", list(values))  # noqa: PYI024  (its fields are known at run time only)
+    return make(**values)
+
+
+def _class_of(graph: FlowGraph) -> Callable[..., Any] | None:
+    """Return the class that the flow returns, if its module is loaded here; nothing is imported for the sake of it."""
+    module, _, qualname = (graph.result_type or "").partition(":")
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) else None

@@ -47,13 +47,13 @@ def run_task(order: WorkOrder, *, session: Session | None = None) -> TaskRecord:
     interrupted = False
     told: dict[str, Any] = {}
     capture = _capture(session, run, order, node)
+    record = _cancelled(order)
     try:
         with capture:
             try:
                 record = execute(run, node, order, told)
             except KeyboardInterrupt:
                 interrupted = True
-                record = _cancelled(order)
             except BaseException as error:  # noqa: BLE001  (whatever a step raises, SystemExit included, ends the task and is told)
                 record = _failed(order, node, _told(error, run, node))
             record = record.model_copy(

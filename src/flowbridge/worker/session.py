@@ -20,7 +20,6 @@ from flowbridge.worker.lookup import Lookup
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
-
     from flowbridge.ir.flow import StepNode
     from flowbridge.records.models import RunRecord
     from flowbridge.worker.logs import Mode

@@ -44,7 +44,7 @@ def elsewhere(data: bytes, folder: Path, step: str, **variables: str) -> list[st
     source = Path(sys.modules["flowbridge"].__path__[0]).parent
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=folder, env={**os.environ, "PYTHONPATH": str(source), **variables}
-    )  # noqa: S603
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 

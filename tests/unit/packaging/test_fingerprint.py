@@ -130,7 +130,7 @@ def test_a_digest_is_the_same_in_every_process(code: Project) -> None:
     program = "import flowbridge, sys; flowbridge.step = lambda **o: lambda f: f\nimport steps_mod; from flowbridge.packaging.fingerprint import code_digest; print(code_digest(steps_mod.train))"
     source = Path(next(iter(importlib.import_module("flowbridge").__path__))).parent
     seen = {
-        subprocess.run(  # noqa: S603
+        subprocess.run(
             [sys.executable, "-c", program],
             capture_output=True,
             text=True,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
+from flowbridge.ir.flow import CodeRef
 from flowbridge.packaging import locate
+from flowbridge.packaging.bundle import code_of
 from flowbridge.packaging.locate import FlowNotFoundError, Target, UserCodeError
 
 
@@ -81,3 +84,57 @@ def test_a_syntax_error_names_the_line(project: Path) -> None:
     (project / "typo.py").write_text("x = 1\ndef f(:\n")
     with pytest.raises(UserCodeError, match=r"typo\.py\", line 2"):
         locate.load_file(project / "typo.py")
+
+
+FLOWS = """
+    from flowbridge.authoring.decorators import flow, step
+    {imports}
+    @step
+    def one(n: int) -> int:
+        return n
+    @flow
+    def training(n: int) -> int:
+        return one(n)
+    @flow(name="shown_name")
+    def serving(n: int) -> int:
+        return one(n)
+"""
+
+
+def write_flows(project: Path, name: str, imports: str = "") -> str:
+    (project / f"{name}.py").write_text(dedent(FLOWS.format(imports=imports)))
+    return str(project / f"{name}.py")
+
+
+def test_a_flow_is_found_by_file_or_module_and_name(project: Path) -> None:
+    path = write_flows(project, "flows_a")
+    assert locate.load_flow(f"{path}:training").name == "training"
+    assert locate.load_flow("flows_a:training") is locate.load_flow(f"{path}:training")
+    assert locate.load_flow(f"{path}:serving") is locate.load_flow(f"{path}:shown_name")
+
+
+def test_several_flows_are_listed(project: Path) -> None:
+    path = write_flows(project, "flows_b")
+    with pytest.raises(FlowNotFoundError, match=r"defines 2 flows; say which:\n  .*flows_b.py:serving\n  .*flows_b.py:training"):
+        locate.load_flow(path)
+    with pytest.raises(FlowNotFoundError, match=r"has no flow 'traning'; its flows: serving, training. Did you mean 'training'"):
+        locate.load_flow(f"{path}:traning")
+
+
+def test_only_the_files_own_flows_count_unless_it_has_none(project: Path) -> None:
+    write_flows(project, "flows_c")
+    (project / "imports_one.py").write_text("from flows_c import training\n")
+    assert locate.load_flow(str(project / "imports_one.py")).name == "training"
+    (project / "has_one.py").write_text(
+        "from flows_c import training, one\nfrom flowbridge.authoring.decorators import flow\n@flow\ndef own(n: int) -> int:\n    return one(n)\n"
+    )
+    assert locate.load_flow("has_one").name == "own"
+    (project / "has_none.py").write_text("x = 1\n")
+    with pytest.raises(FlowNotFoundError, match="has_none defines no flow"):
+        locate.load_flow("has_none")
+
+
+def test_a_steps_own_decorator_is_not_in_the_way_of_its_code(project: Path) -> None:
+    path = write_flows(project, "flows_d")
+    module = locate.load_file(Path(path))
+    assert code_of(module.one) == CodeRef(module="flows_d", qualname="one")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowbridge.artifacts.store import Store
+
 from .driver import open_store
 
 

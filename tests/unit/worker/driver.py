@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flowbridge.artifacts.store import Store
-from flowbridge.ir.bindings import Binding, Constant, FromItem, FromParameter, FromStep, Path as Access, PathItem
+from flowbridge.ir.bindings import Binding, Constant, FromItem, FromParameter, FromStep, PathItem
+from flowbridge.ir.bindings import Path as Access
 from flowbridge.ir.control import Condition, MapNode
 from flowbridge.ir.fingerprint import digest_of, dump
 from flowbridge.ir.flow import CodeRef, FlowGraph, StepNode

@@ -103,7 +103,7 @@ def test_files_of_the_bundle_are_shown_by_their_place_in_the_project(tmp_path: P
     source.parent.mkdir()
     source.write_text("def f():\n    raise ValueError('x')\n")
     space: dict[str, object] = {}
-    exec(compile(source.read_text(), str(source), "exec"), space)  # noqa: S102
+    exec(compile(source.read_text(), str(source), "exec"), space)
     with pytest.raises(ValueError, match="x") as caught:
         space["f"]()  # type: ignore[operator]
     told = reason_of(caught.value, code_folder=tmp_path)

@@ -45,7 +45,7 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 
 def work(*arguments: str) -> subprocess.CompletedProcess[str]:
     source = Path(next(iter(flowbridge.__path__))).parent
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [sys.executable, "-m", "flowbridge.worker", *arguments],
         capture_output=True,
         text=True,

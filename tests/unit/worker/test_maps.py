@@ -10,6 +10,7 @@ from flowbridge.artifacts.store import Store
 from flowbridge.ir.bindings import Collected, Constant, FirstOf, FromStep
 from flowbridge.ir.control import Compare, Truth
 from flowbridge.records.expected import tasks_of
+
 from .driver import binding, drive, flow, item, out, over, param, path, step
 
 
@@ -36,7 +37,7 @@ MAPPED = step("t", scope=("m",), inputs={"x": item("m", "x")})
 @pytest.mark.parametrize("items", [[], [3], [3, 1, 2], list(range(50))])
 def test_a_mapped_output_arrives_as_an_ordered_list(store: Store, items: list[int], cheap: bool) -> None:
     graph = flow(step("xs"), over("m", x=out("xs")), MAPPED, step("all", inputs={"value": out("t")}), result=out("all"))
-    run = drive(graph, {"xs": lambda: items, "t": twice, "all": lambda value: list(value)}, store, cheap=cheap)
+    run = drive(graph, {"xs": lambda: items, "t": twice, "all": as_list}, store, cheap=cheap)
     assert run.end.state == "done"
     assert run.result() == [2 * x for x in items]
     assert run.records["m", ()].count == len(items)

@@ -25,6 +25,10 @@ def act(cell: dict[str, Any]) -> int:
     return int(cell["n"])
 
 
+def total(xs: list[int]) -> int:
+    return sum(xs)
+
+
 def table(kinds_: list[list[str]]) -> list[list[dict[str, Any]]]:
     return [[{"kind": kind, "runs": kind != "skip", "n": 10 * y + x} for x, kind in enumerate(row)] for y, row in enumerate(kinds_)]
 
@@ -48,7 +52,7 @@ def test_nested_maps_collect_as_loops_would(kinds_: list[list[str]], batch: int 
     )
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(Path(folder) / "store")
-        run = drive(graph, {"t": act, "sum": lambda xs: sum(xs)}, store, cheap=cheap)
+        run = drive(graph, {"t": act, "sum": total}, store, cheap=cheap)
         expected = [[10 * y + x for x, kind in enumerate(row) if kind == "ok"] for y, row in enumerate(kinds_)]
         cells, sums = run.result()
         assert [list(row) for row in cells] == expected
@@ -68,7 +72,7 @@ def test_one_failure_that_is_not_allowed_blocks_the_list_and_nothing_else(kinds_
         step("all", inputs={"xs": out("u")}),
     )
     with tempfile.TemporaryDirectory() as folder:
-        run = drive(graph, {"t": act, "u": lambda x: x, "all": lambda xs: len(xs)}, open_store(Path(folder) / "store"), cheap=cheap)
+        run = drive(graph, {"t": act, "u": lambda x: x, "all": total}, open_store(Path(folder) / "store"), cheap=cheap)
         states = {"ok": ("done", "done"), "skip": ("skipped", "skipped"), "fail": ("failed", "cancelled")}
         assert [(run.state("t", i), run.state("u", i)) for i in range(len(kinds_))] == [states[kind] for kind in kinds_]
         assert run.state("all") == ("cancelled" if "fail" in kinds_ else "done")

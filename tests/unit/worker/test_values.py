@@ -10,6 +10,7 @@ import pytest
 from flowbridge.artifacts.store import Store
 from flowbridge.ir.bindings import Constant, DictOf, FirstOf, GridOf, ListOf
 from flowbridge.ir.control import Compare
+
 from .driver import binding, drive, flow, out, param, path, step
 
 
