@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowbridge.errors import FlowbridgeError
+from flowbridge.packaging.modules import INSTALLED
 from flowbridge.records.models import Frame, Reason, ReasonKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _OWN = str(Path(__file__).parents[1]) + "/"
+_STDLIB = sysconfig.get_paths()["stdlib"]
 _MAX_FRAMES = 50
 _MAX_TEXT = 64 * 1024
 
@@ -59,7 +62,7 @@ def _message(error: BaseException, frames: Sequence[Frame]) -> str:
         text = f"the step ended its process: sys.exit({error.code!r})"
     if not frames:
         return text
-    last = frames[-1]
+    last = next((f for f in reversed(frames) if _is_users(f.file)), frames[-1])
     return f"{text} ({last.file}:{last.line}, in {last.function})"
 
 
@@ -85,6 +88,11 @@ def _chain(shown: traceback.TracebackException | None) -> Iterator[traceback.Tra
 def _is_own(filename: str) -> bool:
     """Tell flowbridge's frames from the user's; steps inside `flowbridge.testing` count as the user's."""
     return (filename.startswith(_OWN) and not filename.startswith(_OWN + "testing/")) or filename.startswith("<frozen importlib")
+
+
+def _is_users(filename: str) -> bool:
+    """Tell the user's own files from those of the standard library and of installed packages, which an error may come out of."""
+    return not filename.startswith((_STDLIB, "<frozen")) and not any(part in INSTALLED for part in Path(filename).parts)
 
 
 def _in_project(frame: traceback.FrameSummary, code_folder: Path | None) -> traceback.FrameSummary:

@@ -47,6 +47,15 @@ def test_the_users_frames_come_with_file_line_and_source(store: Store) -> None:
     assert "flowbridge/worker" not in told.traceback
 
 
+def test_the_message_names_the_users_line_where_a_library_raised(store: Store) -> None:
+    def read() -> str:
+        return Path("/nowhere/at/all").read_text()
+
+    told = reason(drive(flow(step("a")), {"a": read}, store))
+    assert told.message.endswith(f"({__file__}:{read.__code__.co_firstlineno + 1}, in read)")
+    assert told.frames[-1].file != __file__
+
+
 def test_wrong_arguments_are_told(store: Store) -> None:
     told = reason(drive(flow(step("a", inputs={"nope": Constant(value=1)})), {"a": lambda: 1}, store))
     assert told.error == "TypeError"
