@@ -265,14 +265,14 @@ class Runs:
         return [(name, run) for name in flows for run in self.content.folders(layout.flow_dir(name))]
 
     def find(self, run: str) -> RunFiles:
-        """Return the files of a run by its id, or by the start of it where that is enough.
+        """Return the files of a run by its id, or by the start of it or its last part where that is enough.
 
         Raises:
             RunNotFoundError: No run goes by that name, or several do.
         """
         known = self.list()
         exact = [pair for pair in known if pair[1] == run]
-        found = exact or [pair for pair in known if run and pair[1].startswith(run)]
+        found = exact or [pair for pair in known if run and (pair[1].startswith(run) or pair[1].endswith(f"-{run}"))]
         if len(found) == 1:
             return RunFiles(self.content, *found[0])
         if not found:

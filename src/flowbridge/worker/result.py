@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from flowbridge.records.files import RunFiles
 
 
-def resolve_result(graph: FlowGraph, files: RunFiles, store: Store, *, make: Callable[..., Any] | None = None) -> Any:
+def resolve_result(
+    graph: FlowGraph,
+    files: RunFiles,
+    store: Store,
+    *,
+    make: Callable[..., Any] | None = None,
+    class_of: Callable[[str], Any] | None = None,
+) -> Any:
     """Return what a flow returned. A part whose step was skipped is None.
 
     Args:
@@ -28,13 +35,14 @@ def resolve_result(graph: FlowGraph, files: RunFiles, store: Store, *, make: Cal
         store: Where values are.
         make: The class of a result with fields, called with them by name; None: the one that the flow names, where its module is loaded
             here, else a named tuple of the same fields.
+        class_of: Returns the class that a step returns, where it is known here.
 
     Raises:
         RunFailedError: A step that the result needs failed or was cancelled.
     """
     if graph.result_kind == "none":
         return None
-    locator, loader = Locator(Lookup(graph, files)), Loader(store, files)
+    locator, loader = Locator(Lookup(graph, files)), Loader(store, files, class_of)
     values: dict[str, Any] = {}
     for name, binding in graph.result:
         place = locator.locate(binding, (), ())
