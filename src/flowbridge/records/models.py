@@ -34,6 +34,7 @@ class RunRecord(FrozenModel):
         param_refs: Each parameter's value in the store.
         created: Seconds since the epoch.
         on_failure: Whether tasks that do not depend on a failed one still run.
+        locks: Of each step that has an environment of its own: the digest of its lock, which the store keeps.
     """
 
     id: str
@@ -55,6 +56,7 @@ class RunRecord(FrozenModel):
     tags: tuple[str, ...] = ()
     on_failure: Literal["finish", "stop"] = "finish"
     origin: str | None = None
+    locks: tuple[tuple[str, str], ...] = ()
 
 
 class Frame(FrozenModel):
