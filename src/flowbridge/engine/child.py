@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from flowbridge.worker.session import Session
 
 HEAD = struct.Struct("<cIi")
-"""Start of every message to the driver: kind, number of the launch, and a number that depends on the kind."""
-BEGAN, TOLD, STORED, ENDED, READY = b"B", b"R", b"S", b"E", b"H"
+"""Start of every message between driver and template: kind, number of the launch, and a number that depends on the kind."""
+ORDER, BEGAN, TOLD, STORED, ENDED, READY = b"O", b"B", b"R", b"S", b"E", b"H"
 _SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE]
 
 
@@ -42,9 +42,14 @@ class ChildOrder:
     setup: ChildSetup = field(default_factory=ChildSetup)
     env: tuple[tuple[str, str], ...] = ()
 
-    def enter(self) -> None:
-        """Set this process up for the task: limits and environment."""
-        self.setup.apply()
+    def enter(self, *, entered: bool = False) -> None:
+        """Set this process up for the task: limits and environment.
+
+        Args:
+            entered: This process has applied an empty set-up before.
+        """
+        if self.setup != ChildSetup() or not entered:
+            self.setup.apply()
         os.environ.update(self.env)
         if "TMPDIR" in dict(self.env):
             tempfile.tempdir = None  # whoever asked before the fork must ask again

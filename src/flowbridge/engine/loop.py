@@ -12,6 +12,7 @@ from flowbridge.engine import endings
 from flowbridge.engine.executors.base import Began, Ended, Executor, Happening, Launch, Told
 from flowbridge.engine.interrupts import Interrupts
 from flowbridge.engine.limits import Confined, confine, gpu_env, kill_tree
+from flowbridge.engine.log_follower import LogFollower
 from flowbridge.engine.scheduler import Scheduler, Task
 from flowbridge.errors import FlowbridgeError
 from flowbridge.ir.control import MapNode
@@ -20,7 +21,6 @@ from flowbridge.records import reasons
 from flowbridge.records.finish import finalise
 from flowbridge.records.models import Index, Reason, TaskRecord, TaskStarted
 from flowbridge.worker.expand import expand_cheaply
-from flowbridge.worker.logs import rescue
 from flowbridge.worker.order import WorkOrder
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class Loop:
         self.running: dict[int, Running] = {}
         self.waiting: dict[Hashable, Task] = {}
         self._files = self.prepared.files
+        self._logs = LogFollower(self._files)
         self._numbers = 0
         self._deadlines: list[tuple[float, int]] = []
         self._existing: set[tuple[str, Index]] = set()
@@ -142,6 +143,7 @@ class Loop:
 
     def _close(self) -> None:
         self.executor.close()
+        self._logs.close()
         for running in self.running.values():
             self._let_go(running)
         if self.account is not None:
@@ -282,6 +284,8 @@ class Loop:
         running.pid, running.began = pid, now
         if running.confined is not None:
             running.confined.watch(pid)
+        if self.executor.isolates and not isinstance(running.node, MapNode):
+            self._logs.begin(running.number, task.step, task.index, task.attempt)
         limit = _timeout(running.node, self.prepared)
         if limit is not None and self.executor.isolates:
             heapq.heappush(self._deadlines, (time.monotonic() + limit, running.number))
@@ -311,11 +315,11 @@ class Loop:
         verdict = running.confined.verdict() if running.confined is not None else None
         peak = running.confined.peak() if running.confined is not None else None
         self._let_go(running)
+        self._logs.end(running.number)
         del self.running[running.number]
         if running.record is None:
             self._told(running, self._stored(running))
         if running.record is None:
-            rescue(self._files, running.task.step, running.task.index, running.task.attempt)
             died = endings.over_limit(verdict, ended.exit_code) if verdict is not None else endings.died(ended.exit_code)
             reason = running.ending or died
             final = isinstance(running.node, MapNode) or running.task.attempt >= running.node.retry.retries

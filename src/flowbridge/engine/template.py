@@ -17,10 +17,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from flowbridge.engine.channel import Channel
 from flowbridge.engine.child import BEGAN, ENDED, HEAD, READY, ChildOrder, become_clean, end, run_child
+from flowbridge.engine.limits import ChildSetup
 from flowbridge.engine.process_tree import adopt_orphans, descendants, kill_descendants, kill_tree
 from flowbridge.engine.template_setup import TemplateSetup, functions_of, kept_in_memory, session_of, unsafe_to_fork, warm
 
@@ -30,8 +31,20 @@ if TYPE_CHECKING:
 
 LOST = 70
 """Exit code of a process in which flowbridge itself failed."""
+_AHEAD = 2
 
-Start = Callable[[ChildOrder], int]
+
+class Starter(Protocol):
+    """Starts children."""
+
+    def start(self, given: bytes, began: Callable[[int], None]) -> None:
+        """Start a child for a pickled `ChildOrder`; its pid is told before it can tell anything itself."""
+
+    def prepare(self) -> bool:
+        """Do something ahead for the next child; return False if there is nothing to do."""
+
+    def lose(self, pid: int) -> None:
+        """A process that was made ahead has ended."""
 
 
 class Template:
@@ -39,12 +52,12 @@ class Template:
 
     Args:
         channel: To the driver.
-        start: Starts a child and returns its pid.
+        starter: Starts children.
     """
 
-    def __init__(self, channel: Channel, start: Start) -> None:
+    def __init__(self, channel: Channel, starter: Starter) -> None:
         self.channel = channel
-        self.start = start
+        self.starter = starter
         self.children: dict[int, int] = {}
         self.wake_in, self.wake_out = os.pipe()
 
@@ -67,23 +80,30 @@ class Template:
         poll = select.poll()
         poll.register(self.channel, select.POLLIN)
         poll.register(self.wake_in, select.POLLIN)
+        prepared = unsafe != []
         while True:
-            ready = {fd for fd, _ in poll.poll()}
+            ready = {fd for fd, _ in poll.poll(None if prepared else 0)}
             if self.wake_in in ready:
                 os.read(self.wake_in, 4096)
                 self.reap()
             if self.channel.fileno() in ready:
                 self.take_order()
+                prepared = False
+            elif not ready and not prepared:
+                prepared = not self.starter.prepare()
 
     def take_order(self) -> None:
         """Start a child for the next order."""
         message = self.channel.receive()
         if not message:
             self.shut_down()
-        given: ChildOrder = pickle.loads(message)
-        pid = self.start(given)
-        self.children[pid] = given.number
-        self.send(HEAD.pack(BEGAN, given.number, pid))
+        _, number, _ = HEAD.unpack_from(message)
+
+        def began(pid: int) -> None:
+            self.children[pid] = number
+            self.send(HEAD.pack(BEGAN, number, pid))
+
+        self.starter.start(message[HEAD.size :], began)
 
     def reap(self) -> None:
         """Tell of the children that have ended, and end what those that were killed left behind."""
@@ -95,11 +115,13 @@ class Template:
             if pid == 0:
                 return
             number = self.children.pop(pid, None)
-            if number is not None:
-                code = os.waitstatus_to_exitcode(status)
-                if code < 0:
-                    self.end_leftovers()
-                self.send(HEAD.pack(ENDED, number, code))
+            if number is None:
+                self.starter.lose(pid)
+                continue
+            code = os.waitstatus_to_exitcode(status)
+            if code < 0:
+                self.end_leftovers()
+            self.send(HEAD.pack(ENDED, number, code))
 
     def end_leftovers(self) -> None:
         """Kill processes that dead children left; living ones keep their own orphans, so whatever is here belongs to the dead."""
@@ -125,55 +147,96 @@ class Template:
 
 
 class Forker:
-    """Starts a child by forking this process.
+    """Starts a child by forking this process: a moment ahead, so that a task need not wait for it.
 
     Args:
         channel: To the driver; children tell their records over it.
         make_session: Makes what a child works with; called in the child where the store cannot be shared by a fork.
+        ahead: Number of children that wait for an order.
     """
 
-    def __init__(self, channel: Channel, make_session: Callable[[], Session]) -> None:
+    def __init__(self, channel: Channel, make_session: Callable[[], Session], ahead: int = _AHEAD) -> None:
         self.channel = channel
         self.make_session = make_session
+        self.ahead = ahead
+        self.spares: dict[int, Channel] = {}
 
-    def __call__(self, given: ChildOrder) -> int:
-        """Start a child."""
+    def start(self, given: bytes, began: Callable[[int], None]) -> None:
+        """Give the order to a child that waits, or fork one."""
+        pid = next(iter(self.spares), None) or self.fork()
+        spare = self.spares.pop(pid)
+        began(pid)
+        with suppress(ConnectionError):  # it was killed while it waited, which is told when it is waited for
+            spare.send(given)
+        spare.close()
+
+    def prepare(self) -> bool:
+        """Fork a child ahead."""
+        if len(self.spares) >= self.ahead:
+            return False
+        self.fork()
+        return True
+
+    def lose(self, pid: int) -> None:
+        """A child that waited has ended."""
+        spare = self.spares.pop(pid, None)
+        if spare is not None:
+            spare.close()
+
+    def fork(self) -> int:
+        """Fork a child that waits for an order, and return its pid."""
+        ours, theirs = Channel.pair()
         pid = os.fork()
         if pid == 0:
-            self.be_child(given)
+            ours.close()
+            self.be_child(theirs)
+        theirs.close()
+        self.spares[pid] = ours
         return pid
 
-    def be_child(self, given: ChildOrder) -> None:
-        """Run the task; never returns."""
+    def be_child(self, spare: Channel) -> None:
+        """Wait for an order and run it; never returns."""
         code = LOST
         try:
             os.setsid()
             become_clean()
-            given.enter()
-            code = run_child(given, self.make_session(), self.channel.send)
+            for other in self.spares.values():
+                other.close()
+            session = self.make_session()
+            ChildSetup().apply()
+            message = spare.receive()
+            if message:
+                given: ChildOrder = pickle.loads(message)
+                given.enter(entered=True)
+                code = run_child(given, session, self.channel.send)
         except BaseException as error:  # noqa: BLE001  (whatever it is, this process must not go on as a second template)
             sys.stderr.write(f"flowbridge: the task's process failed: {type(error).__name__}: {error}\n")
         finally:
             end(code)
 
 
-class Starter:
+class Anew:
     """Starts a child as a new Python, which reads the set-up from a file in memory and its order from its standard input."""
 
     def __init__(self, setup: TemplateSetup) -> None:
         self.setup = kept_in_memory(pickle.dumps(setup))
 
-    def __call__(self, given: ChildOrder) -> int:
+    def start(self, given: bytes, began: Callable[[int], None]) -> None:
         """Start a child."""
         command = [sys.executable, "-m", "flowbridge.engine.spawned", str(self.setup)]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, pass_fds=[self.setup], start_new_session=True, env={**os.environ, **dict(given.env)}
-        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[self.setup], start_new_session=True)
         process.returncode = 0  # `Template.reap` waits for it
+        began(process.pid)
         if process.stdin is not None:
             with suppress(BrokenPipeError), process.stdin:  # dead already, which is told when it is waited for
-                process.stdin.write(pickle.dumps(given))
-        return process.pid
+                process.stdin.write(given)
+
+    def prepare(self) -> bool:
+        """Do nothing: a new Python is not started on the chance that it will be needed."""
+        return False
+
+    def lose(self, pid: int) -> None:
+        """Do nothing: no process is made ahead."""
 
 
 def be_forked_template(channel: Channel, session: Session, first: WorkOrder) -> None:
@@ -215,7 +278,7 @@ def main() -> int:
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     setup: TemplateSetup = pickle.loads(channel.receive_long())
     if not setup.fork:
-        Template(channel, Starter(setup)).serve([])
+        Template(channel, Anew(setup)).serve([])
     functions = functions_of(setup)
     if setup.shares_store:
         session = session_of(setup, functions)

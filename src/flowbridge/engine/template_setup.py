@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.packaging.loader import open_bundle
+from flowbridge.worker.logs import spool_path
+from flowbridge.worker.run import host
 from flowbridge.worker.session import Session
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ class TemplateSetup:
         path: Import path of the driver.
         fork: Import the flow and fork; else start a new Python for each task.
         shares_store: The store may be opened before a fork: it is a folder of this machine, so there are no connections and no threads.
-        echo: What tasks print also goes to where the driver prints.
     """
 
     first: WorkOrder
@@ -42,7 +43,6 @@ class TemplateSetup:
     path: tuple[str, ...] = ()
     fork: bool = True
     shares_store: bool = False
-    echo: bool = False
 
 
 def session_of(setup: TemplateSetup, functions: Mapping[str, Callable[..., Any]]) -> Session:
@@ -54,7 +54,7 @@ def session_of(setup: TemplateSetup, functions: Mapping[str, Callable[..., Any]]
     store = Store.open(
         setup.first.store, options=profile.store_options, trust=profile.trust, cache_dir=cache, cache_size=profile.cache_size
     )
-    return Session(store, functions=functions, graph=setup.graph, capture="fd", echo=setup.echo)
+    return Session(store, functions=functions, graph=setup.graph, capture="spool")
 
 
 def functions_of(setup: TemplateSetup, only: str | None = None) -> dict[str, Callable[..., Any]]:
@@ -85,7 +85,8 @@ def warm(session: Session, first: WorkOrder) -> None:
             run.hints(node)
         except (Exception, SystemExit):  # noqa: BLE001, S112  (the task's own attempt meets it again, and records it)
             continue
-    _ = run.record, run.locator
+    _ = run.record, run.locator, run.graph.steps_by_id, run.graph.maps_by_id, host()
+    spool_path(first.flow, first.run, "", (), 0)
 
 
 def unsafe_to_fork() -> list[str]:

@@ -32,7 +32,7 @@ _FULL_SPEED = 60.0
 _LONGEST = 200
 
 Write = Callable[[int, bytes], None]
-Mode = Literal["fd", "python", "none"]
+Mode = Literal["fd", "spool", "python", "none"]
 
 
 class Parts:
@@ -106,12 +106,19 @@ class FdCapture:
     """Sends file descriptors 1 and 2 to a local file, which a thread passes on to the old descriptors and to the log.
 
     A file, not a pipe: what a process wrote just before it was killed is still there for `rescue`.
+
+    Args:
+        write: Writes a part of the log.
+        spool: The local file.
+        echo: Whether output also goes where it would have gone.
+        follow: Whether this process passes the output on. If not, whoever started it does, and removes the file (unless it is empty).
     """
 
-    def __init__(self, write: Write, spool: Path, *, echo: bool = True) -> None:
+    def __init__(self, write: Write, spool: Path, *, echo: bool = True, follow: bool = True) -> None:
         self._parts = Parts(write)
         self._spool = spool
         self._echo = echo
+        self._follows = follow
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._position = 0
@@ -124,8 +131,9 @@ class FdCapture:
         os.dup2(self._file, 2)
         self._streams = (sys.stdout, sys.stderr)
         sys.stdout, sys.stderr = _text(1), _text(2)
-        self._thread = threading.Thread(target=self._follow, name="flowbridge-log", daemon=True)
-        self._thread.start()
+        if self._follows:
+            self._thread = threading.Thread(target=self._follow, name="flowbridge-log", daemon=True)
+            self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -136,12 +144,14 @@ class FdCapture:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        self._take()
-        self._parts.flush()
+            self._take()
+            self._parts.flush()
+        done = self._follows or os.fstat(self._file).st_size == 0
         for descriptor in (*self._old, self._file):
             os.close(descriptor)
-        with suppress(FileNotFoundError):
-            self._spool.unlink()
+        if done:
+            with suppress(FileNotFoundError):
+                self._spool.unlink()
 
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW

@@ -108,7 +108,8 @@ def _capture(session: Session, run: RunSession, order: WorkOrder, node: StepNode
         return nullcontext()
     if mode == "python":
         return logs.StreamCapture(write)
-    return logs.FdCapture(write, logs.spool_path(order.flow, order.run, order.step, order.index, order.attempt), echo=session.echo)
+    spool = logs.spool_path(order.flow, order.run, order.step, order.index, order.attempt)
+    return logs.FdCapture(write, spool, echo=session.echo and mode == "fd", follow=mode == "fd")
 
 
 def _told(error: BaseException, run: RunSession, node: StepNode | MapNode) -> Reason:

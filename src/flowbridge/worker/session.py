@@ -129,7 +129,8 @@ class Session:
         store: The store; None: opened from the order's URL with the settings in force.
         functions: Step functions by step id, where this process (or the one it was forked from) has them.
         graph: The flow, where it is known already.
-        capture: How output is caught: by file descriptor, by Python's streams (in the user's own process), or not at all.
+        capture: How output is caught: by file descriptor, the same with another process passing it on (``spool``), by Python's streams
+            (in the user's own process), or not at all.
         echo: Whether output also goes where it would have gone.
     """
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flowbridge.engine.channel import Channel
-from flowbridge.engine.child import BEGAN, ENDED, HEAD, READY, STORED, TOLD, ChildOrder
+from flowbridge.engine.child import BEGAN, ENDED, HEAD, ORDER, READY, STORED, TOLD, ChildOrder
 from flowbridge.engine.executors.base import Began, Ended, Happening, Told
 from flowbridge.engine.process_tree import kill_tree
 from flowbridge.engine.template import be_forked_template
@@ -92,7 +92,7 @@ class TemplateHandle:
     def send(self, order: ChildOrder) -> None:
         """Order a child."""
         self._running[order.number] = None
-        message = pickle.dumps(order)
+        message = HEAD.pack(ORDER, order.number, 0) + pickle.dumps(order)
         while not self.gone:
             try:
                 self._channel.send(message)

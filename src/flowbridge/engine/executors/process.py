@@ -51,7 +51,7 @@ class ProcessExecutor:
         run = self._run
         if not self._fork or unsafe_to_fork() or not run.store.content.local or run.functions is None:
             return TemplateHandle.start(self._setup())
-        session = Session(run.store, functions=run.functions, graph=run.graph, capture="fd", echo=False)
+        session = Session(run.store, functions=run.functions, graph=run.graph, capture="spool")
         return TemplateHandle.fork(session, self._first)
 
     def _setup(self) -> TemplateSetup:
