@@ -41,6 +41,12 @@ class KubeflowBackend:
         pipeline = compile_flow(graph, profile)
         return Compiled(files={f"{graph.name}.yaml": pipeline.data}, notes=find_notes(graph, profile, pipeline))
 
+    def attach(self, run: PreparedRun) -> Submission:
+        """Take up again a run that another process started, to wait for it or to end it."""
+        from flowbridge.backends.kubeflow.submit import attach  # noqa: PLC0415
+
+        return attach(run)
+
     def compile_deployable(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Compiled:
         """Translate the flow so that runs of it can be started in Kubeflow's pages, and put into the store what they need."""
         from flowbridge.backends.kubeflow.schedule import deployable  # noqa: PLC0415  (a store is opened only to deploy)

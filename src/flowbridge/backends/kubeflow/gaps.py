@@ -27,7 +27,7 @@ SECONDS_A_TASK = 20
 def find_gaps(graph: FlowGraph, profile: Profile) -> list[str]:
     """Return every reason why a flow cannot run with these settings, with step names and the way out."""
     options = options_of(profile)
-    found = [*_raw_gaps(graph), *_text_gaps(graph)]
+    found = [*_raw_gaps(graph), *_text_gaps(graph), *_crossed_gaps(graph)]
     if options.flavor == "vertex":
         from flowbridge.backends.kubeflow.vertex import vertex_gaps  # noqa: PLC0415  (only who uses Vertex loads it)
 
@@ -104,6 +104,18 @@ def _store_gaps(profile: Profile, options: KubeflowOptions) -> list[str]:
         return []
     way = "Set a store that both reach, such as store = 's3://bucket/path', or mount a volume there (kubeflow.volumes)."
     return [f"store: {profile.store!r} is a folder of this machine, pods cannot reach it. {way}"]
+
+
+def _crossed_gaps(graph: FlowGraph) -> list[str]:
+    """Tell of maps that wait for each other, each for a step in the middle of the other: a loop runs as a whole."""
+    found = []
+    for region in regions(graph).values():
+        crossed = [child for child, _ in region.edges if child not in region.children]
+        if crossed:
+            found.append(
+                f"{', '.join(crossed)}: these wait for steps inside each other, and Kubeflow runs a loop as a whole. Split the map in two."
+            )
+    return found
 
 
 def _text_gaps(graph: FlowGraph) -> list[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.components import RUN
+from flowbridge.backends.kubeflow.local_runner import KEEP
 from flowbridge.backends.kubeflow.pod import OPTIONS, TRUST
 from flowbridge.backends.kubeflow.submit import located, shown_parameters
 from flowbridge.engine.process_tree import kill_tree
@@ -46,7 +47,14 @@ def submit_local(run: PreparedRun) -> LocalSubmission:
     arguments = {RUN: run.record.id, **shown_parameters(run.graph, run.record.params)}
     log = (folder / "log").open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-m", "flowbridge.backends.kubeflow.local_runner", str(path), json.dumps(arguments)],
+        [
+            sys.executable,
+            "-m",
+            "flowbridge.backends.kubeflow.local_runner",
+            str(path),
+            json.dumps(arguments),
+            KEEP if run.wait else "remove",
+        ],
         cwd=folder,
         env=_environment(run),
         stdin=subprocess.DEVNULL,

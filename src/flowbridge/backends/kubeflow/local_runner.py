@@ -1,21 +1,28 @@
-"""``python -m flowbridge.backends.kubeflow.local_runner FILE ARGUMENTS``: run one pipeline file with kfp's local runner."""
+"""``python -m flowbridge.backends.kubeflow.local_runner FILE ARGUMENTS KEEP``: run one pipeline file with kfp's local runner.
+
+The file's folder is removed at the end unless KEEP is ``keep``: then whoever waits for the run does that.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+KEEP = "keep"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the pipeline; 0 where kfp saw every task succeed."""
     from kfp import components, local  # noqa: PLC0415  (this process is for kfp alone)
 
-    path, given = arguments
+    path, given, keep = arguments
     with tempfile.TemporaryDirectory(prefix="flowbridge-kfp-root-") as root:
         local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=root, raise_on_error=True)
         pipeline = components.load_component_from_file(path)
@@ -24,6 +31,9 @@ def main(arguments: Sequence[str]) -> int:
         except RuntimeError as error:
             sys.stderr.write(f"{error}\n")
             return 1
+        finally:
+            if keep != KEEP:
+                shutil.rmtree(Path(path).parent, ignore_errors=True)
     return 0
 
 

@@ -225,6 +225,8 @@ class Execution:
         command = [sys.executable if word == "python3" else word for word in container["command"]]
         process = subprocess.Popen([*command, *args], env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.processes.append(process)
+        if self.stopped:  # while this one was being started
+            process.kill()
         output, _ = process.communicate()
         self.pods.append(Pod(name, label, attempt, args, process.returncode, output, given))
         if process.returncode != 0:

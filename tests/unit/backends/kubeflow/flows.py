@@ -148,3 +148,44 @@ def options() -> FlowGraph:
 
 
 ALL = {f.__name__: f for f in (crossed, training, nested, uneven, branches, options)}
+
+
+class RandomFlow:
+    """A flow of any shape: steps and maps at any depth, each needing any that stand before it; a map's body is written in one go.
+
+    Args:
+        draw: Takes a list and returns one of its members.
+    """
+
+    def __init__(self, draw: Any) -> None:
+        self.draw = draw
+        self.steps: list[StepNode] = []
+        self.maps: list[MapNode] = []
+
+    def flow(self, most: int = 8) -> FlowGraph:
+        self.body((), most)
+        return FlowGraph(name="random", steps=tuple(self.steps), maps=tuple(self.maps))
+
+    def body(self, scope: tuple[str, ...], most: int) -> None:
+        for _ in range(self.draw(list(range(1, most + 1)))):
+            if most > 1 and self.draw([False, False, True]):
+                self.map(scope, most // 2)
+            else:
+                self.step(scope)
+
+    def step(self, scope: tuple[str, ...]) -> None:
+        needs = self.some()
+        after = tuple(n for n in self.some() if n not in needs)
+        retry, allow = self.draw([Retry(), Retry(retries=2)]), self.draw([False, True])
+        self.steps.append(step(f"step_{len(self.steps)}", *needs, scope=scope, after=after, retry=retry, allow_failure=allow))
+
+    def map(self, scope: tuple[str, ...], most: int) -> None:
+        needs, name = self.some(), f"map_{len(self.maps)}"
+        source = FromStep(step=needs[0], output="result") if needs else Constant(value=[1, 2])
+        self.maps.append(items(name, source, scope=scope, parallel=self.draw([None, 2])))
+        self.body((*scope, name), most)
+
+    def some(self) -> list[str]:
+        """Return up to two of the steps so far."""
+        names = [s.id for s in self.steps]
+        return list(dict.fromkeys(self.draw(names) for _ in range(self.draw([0, 0, 1, 2])) if names))

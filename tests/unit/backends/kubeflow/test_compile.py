@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flowbridge.backends.kubeflow.compile import compile_flow
+from flowbridge.backends.kubeflow.lint import problems
 from flowbridge.ir.flow import FlowGraph
-from tests.unit.backends.kubeflow.flows import ALL, chain, nested, profile, step, training
+from tests.unit.backends.kubeflow.flows import ALL, RandomFlow, chain, nested, profile, step, training
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "kubeflow"
 ROOT = Path(__file__).parents[4]
@@ -32,7 +36,7 @@ def test_two_processes_compile_to_the_same_bytes() -> None:
     """Nothing of the pipeline follows hash seeds, clocks or this machine."""
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from tests.unit.backends.kubeflow.flows import ALL, profile\n"
+        "from tests.unit.backends.kubeflow.flows import ALL, RandomFlow, profile\n"
         "from flowbridge.backends.kubeflow.compile import compile_flow\n"
         "sys.stdout.buffer.write(b''.join(compile_flow(f(), profile()).data for f in ALL.values()))"
     )
@@ -146,3 +150,24 @@ def test_file_is_json_document_by_document() -> None:
     spec, platform = compile_flow(ALL["options"](), profile()).data.decode().split("---\n")
     assert json.loads(spec)["schemaVersion"] == "2.1.0"
     assert "exec-heavy" in json.loads(platform)["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_flows_of_any_shape_break_no_rule(data: st.DataObject) -> None:
+    """Whatever is inside what, every task waits for tasks of its own DAG, and every step has exactly one task."""
+    flow = RandomFlow(lambda choices: data.draw(st.sampled_from(choices))).flow()
+    pipeline = compile_flow(flow, profile())
+    assert problems(pipeline.spec, pipeline.platform) == []
+    dags = [c["dag"]["tasks"] for c in pipeline.spec["components"].values() if "dag" in c]
+    told = [
+        t["inputs"]["parameters"]["step-id"]["runtimeValue"]["constant"]
+        for tasks in dags
+        for t in tasks.values()
+        if "step-id" in _inputs(t)
+    ]
+    assert sorted(told) == sorted([s.id for s in flow.steps] + [m.id for m in flow.maps])
+
+
+def _inputs(task: Any) -> Any:
+    return task.get("inputs", {}).get("parameters", {})

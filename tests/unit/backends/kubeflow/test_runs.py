@@ -13,7 +13,7 @@ import pytest
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow import rest, submit
 from flowbridge.backends.kubeflow.backend import KubeflowBackend
-from flowbridge.errors import BackendError
+from flowbridge.errors import BackendError, UsageError
 from flowbridge.ir.bindings import Constant, FromParameter
 from flowbridge.ir.flow import FlowGraph
 from flowbridge.ir.policies import Retry
@@ -285,6 +285,21 @@ def test_cancel_ends_the_run_on_both_sides(fake: FakeServer, tmp_path: Path) -> 
     assert submission.wait(10) == "cancelled"
     assert fake.runs[submission.native]["state"] == "FAILED"
     assert states(run.files) == {"a": "cancelled", "b": "cancelled"}
+
+
+def test_another_process_can_end_a_run(fake: FakeServer, tmp_path: Path) -> None:
+    flow = FlowGraph(name="long", steps=(step("a", inputs=(("seconds", Constant(value=60)),)),))
+    run, submission = submitted(fake, tmp_path, flow, {"a": steps.sleep})
+    other: Any = KubeflowBackend().attach(run)
+    assert other.native == submission.native
+    other.cancel()
+    assert submission.wait(10) == "cancelled"
+
+
+def test_only_a_submitted_run_can_be_taken_up(fake: FakeServer, tmp_path: Path) -> None:
+    run = prepare(FlowGraph(name="f", steps=(step("a"),)), {"a": steps.nothing}, profile(tmp_path, host=fake.address))
+    with pytest.raises(UsageError, match="was not submitted to a Kubeflow server"):
+        KubeflowBackend().attach(run)
 
 
 def test_run_past_its_deadline_is_cancelled(fake: FakeServer, tmp_path: Path) -> None:
