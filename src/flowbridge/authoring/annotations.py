@@ -104,6 +104,8 @@ def plain(annotation: Any) -> Any:
             annotation = annotation.__value__
         elif isinstance(annotation, _Missing) or annotation in (inspect.Parameter.empty, object):
             return UNKNOWN
+        elif annotation is None:
+            return type(None)
         elif isinstance(annotation, typing.TypeVar):
             annotation = annotation.__bound__ or UNKNOWN
         else:

@@ -32,6 +32,9 @@ R = TypeVar("R")
 class Step(Generic[P, R]):
     """A function that is one step of a flow. Outside of a flow it is the function."""
 
+    __name__: str
+    __qualname__: str
+
     def __init__(self, function: Callable[P, R], options: o.StepOptions, signature: Signature | None = None) -> None:
         self.function = function
         self._options = options
@@ -97,12 +100,8 @@ class Step(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<step {self.name}{inspect.signature(self.function)}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self.function, self._options)
-
-
-def _rebuilt(function: Callable[..., Any], options: o.StepOptions) -> Step[..., Any]:
-    return Step(function, options)
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return reduced(self, self._options)
 
 
 @overload
@@ -147,6 +146,9 @@ def _made_step(function: Callable[..., Any], settings: Mapping[str, Any], names:
 
 class Flow(Generic[P, R]):
     """A function that builds a DAG of steps. `run` runs it; calling it inside another flow makes its steps part of that one."""
+
+    __name__: str
+    __qualname__: str
 
     def __init__(self, function: Callable[P, R], options: flow_options.FlowOptions, signature: Signature | None = None) -> None:
         self.function = function
@@ -264,8 +266,8 @@ class Flow(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<flow {self.name}{inspect.signature(self.function)}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Flow, (self.function, self._options)
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return reduced(self, self._options)
 
 
 @overload
@@ -324,6 +326,25 @@ def refuse_odd_functions(function: Any, what: str) -> None:
     first = next(iter(inspect.signature(function).parameters), None)
     if first in {"self", "cls"} and owner and not owner.endswith("<locals>"):
         raise FlowError(f"{what} {name!r} is a method of {owner}. Write a plain function, and give it the object as an argument.")
+
+
+def reduced(decorated: Step[..., Any] | Flow[..., Any], options: object) -> str | tuple[Any, ...]:
+    """Return how a step or flow is pickled: by its name where it can be imported, else by its function.
+
+    A function that has been decorated cannot be found under its own name, since the step stands there.
+    """
+    found: Any = sys.modules.get(decorated.__module__) if decorated.__module__ != "__main__" else None
+    for part in decorated.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if found is decorated:
+        return decorated.__qualname__
+    if type(found) is type(decorated) and found.function is decorated.function:
+        return _changed, (found, options)
+    return type(decorated), (decorated.function, options)
+
+
+def _changed(decorated: Any, options: Any) -> Any:
+    return type(decorated)(decorated.function, options)
 
 
 def code_key(function: Any) -> object:

@@ -91,7 +91,7 @@ class Value(Deferred):
     def attribute(self, name: str) -> Deferred:
         """Return the value of an attribute of it."""
         fields = a.missing_attribute(self.annotation, name)
-        if self.listed and not isinstance(self.source, GridOf):
+        if self.listed and not self._accessed():
             self.tracer.refuse(
                 f"{self.label} is a list, one item for each task of the map; it has no {name!r}. "
                 f"Take an item of it ([0]), or pass the list to a step that goes through it."
@@ -108,6 +108,9 @@ class Value(Deferred):
         if items is not None and isinstance(key, int) and not -len(items) <= key < len(items):
             self.tracer.problem(f"{self.label} has {len(items)} items, so there is no item {key}.")
         return self._deeper(PathItem(kind="item", key=key), f"[{key!r}]", a.item_type(self.annotation, key))
+
+    def _accessed(self) -> bool:
+        return bool(self.source.then if isinstance(self.source, FromStep) else getattr(self.source, "path", ()))
 
     def _deeper(self, part: PathItem, shown: str, annotation: Any) -> Deferred:
         assert isinstance(self.source, _LEAF)

@@ -57,9 +57,7 @@ class Handle:
     def __iter__(self) -> Iterator[Handle]:
         items = _usable(self).unpacked()
         if items is None:
-            _refuse(
-                self, "it cannot be gone through in a flow", "Use step.map(each(...)) for one task per item, or go through it inside a step"
-            )
+            _refuse(self, "its items are not known while the flow is built", _NO_ITEMS)
             items = [broken(deferred_of(self))]
         return iter([Handle(item) for item in items])
 
