@@ -68,8 +68,7 @@ def install(profile: Profile, options: KubeflowOptions, wheel: Wheel | None) -> 
     extras = needed_extras(profile, options)
     bracket = f"[{','.join(extras)}]" if extras else ""
     if wheel is not None:
-        drivers = [_DRIVERS[e] for e in extras if e in _DRIVERS]
-        return ["fsspec", *drivers, f"{FROM_STORE}{wheel.path}#{wheel.name}#{bracket}"]
+        return ["fsspec", *drivers(profile, options), f"{FROM_STORE}{wheel.path}#{wheel.name}#{bracket}"]
     source = options.install
     if source is None or source == "this":
         return [f"flowbridge{bracket}{_version()}"]
@@ -85,6 +84,11 @@ def _version() -> str:
         return f"=={version('flowbridge')}"
     except PackageNotFoundError:  # run from its folder, never installed
         return ""
+
+
+def drivers(profile: Profile, options: KubeflowOptions) -> list[str]:
+    """Return the packages that open the store."""
+    return [_DRIVERS[extra] for extra in needed_extras(profile, options) if extra in _DRIVERS]
 
 
 def needed_extras(profile: Profile, options: KubeflowOptions) -> list[str]:

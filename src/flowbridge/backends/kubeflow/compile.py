@@ -17,6 +17,8 @@ from flowbridge.backends.kubeflow.soft import soft_nodes
 from flowbridge.ir.graph import regions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flowbridge.backends.kubeflow.wheel import Wheel
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.settings import Profile
@@ -45,7 +47,14 @@ class Pipeline:
     tasks: dict[str, str]
 
 
-def compile_flow(graph: FlowGraph, profile: Profile, *, deployment: str | None = None, wheel: Wheel | None = None) -> Pipeline:
+def compile_flow(
+    graph: FlowGraph,
+    profile: Profile,
+    *,
+    deployment: str | None = None,
+    wheel: Wheel | None = None,
+    locks: Mapping[str, str] | None = None,
+) -> Pipeline:
     """Translate a flow.
 
     Args:
@@ -54,6 +63,7 @@ def compile_flow(graph: FlowGraph, profile: Profile, *, deployment: str | None =
         deployment: Digest of the deployment in the store that a run begun in Kubeflow's own pages belongs to; None: only runs
             that flowbridge submits find what they need.
         wheel: The wheel in the store that pods install, where there is one.
+        locks: Digest in the store of the locked environment of a step, by its id.
 
     Raises:
         BackendError: The result breaks a rule of the server; a bug, named rule by rule.
@@ -67,7 +77,7 @@ def compile_flow(graph: FlowGraph, profile: Profile, *, deployment: str | None =
     lowering = Lowering(
         graph=graph,
         regions=known,
-        components=Components(options=options, names=Names(pipeline_name(graph)), arguments=arguments),
+        components=Components(options=options, names=Names(pipeline_name(graph)), arguments=arguments, locks=locks or {}),
         parameters=tuple((name, declared["parameterType"]) for name, declared in declarations.items()),
         soft=soft_nodes(graph, known),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ class Components:
     options: KubeflowOptions
     names: Names
     arguments: list[str]
+    locks: Mapping[str, str] = field(default_factory=dict)
     specs: Json = field(default_factory=dict)
     executors: Json = field(default_factory=dict)
     platforms: Json = field(default_factory=dict)
@@ -99,6 +101,7 @@ class Components:
                 "--attempt",
                 ATTEMPT if interface.retried else "0",
                 *(["--soft"] if interface.soft else []),
+                *(["--lock", self.locks[node.id]] if node is not None and node.id in self.locks else []),
                 "--executor-input",
                 EXECUTOR_INPUT,
             ],

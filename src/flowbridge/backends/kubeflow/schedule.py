@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.base import Deployed
 from flowbridge.backends.kubeflow.begin import Deployment, save_deployment
-from flowbridge.backends.kubeflow.compile import Pipeline, compile_flow, pipeline_name
+from flowbridge.backends.kubeflow.compile import Pipeline, pipeline_name
 from flowbridge.backends.kubeflow.options import options_of
 from flowbridge.backends.kubeflow.rest import Server
-from flowbridge.backends.kubeflow.submit import located, shown_parameters, source
-from flowbridge.backends.kubeflow.wheel import place_wheel
+from flowbridge.backends.kubeflow.submit import complete_pipeline, shown_parameters, source
 from flowbridge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def deployable(graph: FlowGraph, record: RunRecord, store: Store, profile: Profi
     options = options_of(profile)
     page = Server(options).page("{id}", options.ui) if options.address else None
     digest = save_deployment(store, Deployment(run=record, page=page))
-    return compile_flow(graph, located(profile, store), deployment=digest, wheel=place_wheel(options, store))
+    return complete_pipeline(graph, store, profile, options, deployment=digest)
 
 
 def deploy(graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Deployed:

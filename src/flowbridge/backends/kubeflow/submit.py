@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.components import RUN
+from flowbridge.backends.kubeflow.locks import place_locks
 from flowbridge.backends.kubeflow.options import KubeflowOptions, options_of
 from flowbridge.backends.kubeflow.parameters import shown
 from flowbridge.backends.kubeflow.rest import AccessDeniedError, NotOnServerError, Server, ServerUnreachableError
@@ -45,7 +46,7 @@ def submit(run: PreparedRun) -> ServerSubmission:
     """
     options = options_of(run.profile)
     server = Server(options)
-    pipeline = compile_flow(run.graph, located(run.profile, run.store), wheel=place_wheel(options, run.store))
+    pipeline = complete_pipeline(run.graph, run.store, run.profile, options)
     experiment = server.experiment(options.experiment or run.graph.name)
     native = server.create_run(run_request(run, pipeline, options, experiment))
     try:
@@ -69,6 +70,15 @@ def attach(run: PreparedRun) -> ServerSubmission:
         raise UsageError(f"Run {run.record.id} was not submitted to a Kubeflow server, so there is nothing to take up")
     tasks = compile_flow(run.graph, located(run.profile, run.store)).tasks
     return ServerSubmission(run=run, server=Server(options), native=native.id, options=options, tasks=tasks)
+
+
+def complete_pipeline(
+    graph: FlowGraph, store: Store, profile: Profile, options: KubeflowOptions, *, deployment: str | None = None
+) -> Pipeline:
+    """Compile a flow and put into the store what its pods need besides code: flowbridge as a wheel, locked environments."""
+    where = located(profile, store)
+    wheel, locks = place_wheel(options, store), place_locks(graph, store, where, options)
+    return compile_flow(graph, where, deployment=deployment, wheel=wheel, locks=locks)
 
 
 def located(profile: Profile, store: Store) -> Profile:

@@ -37,14 +37,23 @@ def stopped(run: RunSession, order: WorkOrder) -> TaskRecord | None:
     return None
 
 
-def execute(order: WorkOrder, session: Session, run: RunSession) -> TaskRecord:
-    """Run a task and return its record, whatever becomes of the process it runs in."""
+def execute(order: WorkOrder, session: Session, run: RunSession, *, lock: str | None = None) -> TaskRecord:
+    """Run a task and return its record, whatever becomes of the process it runs in.
+
+    Args:
+        order: Which task.
+        session: What this process keeps between tasks.
+        run: The run.
+        lock: Digest of the step's locked environment, where it has one.
+    """
     node = run.graph.node(order.step)
     if isinstance(node, MapNode):
         return run_task(order, session=session)
     if _simple(node):
         return run_task(order, session=session)
-    return _in_child(order, run, node)
+    from flowbridge.backends.kubeflow.locks import interpreter_for  # noqa: PLC0415  (only steps that need a process beside)
+
+    return _in_child(order, run, node, str(interpreter_for(node, lock, run.store)))
 
 
 def _simple(node: StepNode) -> bool:
@@ -54,14 +63,14 @@ def _simple(node: StepNode) -> bool:
     return not (limited or wish.packages or wish.requirements or wish.python)
 
 
-def _in_child(order: WorkOrder, run: RunSession, node: StepNode) -> TaskRecord:
+def _in_child(order: WorkOrder, run: RunSession, node: StepNode, python: str) -> TaskRecord:
     scratch = SCRATCH if node.resources.disk and SCRATCH.is_dir() else None
     resources = node.resources if scratch is not None else node.resources.model_copy(update={"disk": None})
     confined = confine(resources, None, label=reasons.task_name(order.step, order.index), scratch=scratch)
     killed = _oom_kills()
     began = time.time()
     try:
-        code, late = _wait(order, node, confined, scratch)
+        code, late = _wait([python, "-m", "flowbridge.worker", order.model_dump_json()], node, confined, scratch)
         standing = run.files.attempt(order.step, order.index, order.attempt)
         if standing is not None:
             return standing
@@ -71,12 +80,9 @@ def _in_child(order: WorkOrder, run: RunSession, node: StepNode) -> TaskRecord:
     return run.files.end(_died(order, node, reason, began))
 
 
-def _wait(order: WorkOrder, node: StepNode, confined: Confined, scratch: Path | None) -> tuple[int, bool]:
+def _wait(command: list[str], node: StepNode, confined: Confined, scratch: Path | None) -> tuple[int, bool]:
     """Start the worker and wait for its end; past the step's time its whole tree is killed."""
-    from flowbridge.backends.kubeflow.interpreter import interpreter_of  # noqa: PLC0415  (only steps with packages need uv)
-
     env = {**os.environ, **({"TMPDIR": str(scratch)} if scratch is not None else {})}
-    command = [interpreter_of(order, node), "-m", "flowbridge.worker", order.model_dump_json()]
     prepare: Callable[[], None] = confined.prepare_child
     with subprocess.Popen(command, env=env, preexec_fn=prepare) as process:  # noqa: PLW1509  (one thread here)
         confined.watch(process.pid)

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.base import PreparedRun
-from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.components import RUN
 from flowbridge.backends.kubeflow.options import KubeflowOptions, options_of
 from flowbridge.backends.kubeflow.resources import platform_config
-from flowbridge.backends.kubeflow.submit import located, shown_parameters
-from flowbridge.backends.kubeflow.wheel import place_wheel
+from flowbridge.backends.kubeflow.submit import complete_pipeline, shown_parameters
 from flowbridge.errors import BackendError, MissingExtraError
 from flowbridge.records.finish import finalise
 from flowbridge.records.models import RunNative
@@ -69,7 +67,7 @@ def submit_vertex(run: PreparedRun) -> VertexSubmission:
     """
     options = options_of(run.profile)
     platform = client()
-    pipeline = compile_flow(run.graph, located(run.profile, run.store), wheel=place_wheel(options, run.store))
+    pipeline = complete_pipeline(run.graph, run.store, run.profile, options)
     with tempfile.TemporaryDirectory(prefix="flowbridge-vertex-") as folder:
         path = Path(folder) / "pipeline.json"
         path.write_bytes(pipeline.data)
