@@ -337,7 +337,7 @@ def reduced(decorated: Step[..., Any] | Flow[..., Any], options: object) -> str 
     for part in decorated.__qualname__.split("."):
         found = getattr(found, part, None)
     if found is decorated:
-        return decorated.__qualname__
+        return str(decorated.__qualname__)
     if type(found) is type(decorated) and found.function is decorated.function:
         return _changed, (found, options)
     return type(decorated), (decorated.function, options)

@@ -58,9 +58,9 @@ FITS = [
     (int, Any),
     (Any, int),
     (object, str),
-    (int, Optional[int]),
-    (Optional[int], int),
-    (Union[int, str], str),
+    (int, Optional[int]),  # noqa: UP045  (both forms are looked at)
+    (Optional[int], int),  # noqa: UP045  (both forms are looked at)
+    (Union[int, str], str),  # noqa: UP007  (both forms are looked at)
     (int | None, int | str),
     (Child, Base),
     (Base, Child),
@@ -113,7 +113,7 @@ MISFITS = [
     (tuple[int, str], tuple[str, int]),
     (tuple[int, int], tuple[int, int, int]),
     (list[Base], list[Other]),
-    (Optional[str], int),
+    (Optional[str], int),  # noqa: UP045  (both forms are looked at)
     (str, int | None),
     (int, Literal["a"]),
     (int, Sequence[int]),
@@ -183,6 +183,6 @@ def test_every_type_fits_itself_and_what_is_unknown(kind):
     assert fits(kind, kind)
     assert fits(kind, Any)
     assert fits(Any, kind)
-    assert fits(kind, Optional[kind])
+    assert fits(kind, Optional[kind])  # noqa: UP045  (both forms are looked at)
     assert fits(list[kind], Sequence[kind])
     assert show(kind)

@@ -19,7 +19,7 @@ def guards(graph, name):
 def test_every_comparison():
     @flow
     def f(n: int) -> Any:
-        for condition in (n == 1, n != 1, n < 1, n <= 1, n > 1, n >= 1, 1 < n):
+        for condition in (n == 1, n != 1, n < 1, n <= 1, n > 1, n >= 1, 1 < n):  # noqa: SIM300  (this way round is looked at)
             with when(condition):
                 s.add(n)
 
@@ -105,8 +105,7 @@ def test_a_condition_about_items():
     @flow
     def sub(x: int, limit: int) -> int:
         with when(x > limit):
-            y = s.add(x)
-        return y
+            return s.add(x)
 
     @flow
     def f(n: int) -> Any:
@@ -134,7 +133,7 @@ def test_an_error_inside_a_block_leaves_the_level():
     def f(n: int) -> int:
         try:
             with when(n > 1):
-                raise KeyError
+                {}[n]
         except KeyError:
             pass
         return s.add(n)

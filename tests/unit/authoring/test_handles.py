@@ -211,7 +211,7 @@ def test_the_users_own_error_comes_through():
 def test_an_error_that_follows_from_a_problem_is_left_out():
     @flow
     def f(n: int) -> int:
-        a, b, c = s.numbers(n)
+        _, _, _ = s.numbers(n)
         return s.add(nothing=1)
 
     with pytest.raises(FlowError) as caught:

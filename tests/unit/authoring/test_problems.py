@@ -233,7 +233,8 @@ def test_constants():
         s.echo("x" * (2**20 + 1))
         s.echo(b"x" * (2**20 + 1))
         s.echo(Holder(n))
-        s.echo((i for i in range(3)))
+        generator = (i for i in range(3))
+        s.echo(generator)
         return s.echo({1: n})
 
     told = problems_of(f)
