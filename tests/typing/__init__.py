@@ -1,0 +1,1 @@
+"""Programs for type checkers."""  # noqa: A005  (only seen as tests.typing)
