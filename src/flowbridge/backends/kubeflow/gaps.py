@@ -8,7 +8,7 @@ from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.lint.platform import FIELDS
 from flowbridge.backends.kubeflow.options import hidden_store_options, options_of
 from flowbridge.backends.kubeflow.resources import raw_kubernetes
-from flowbridge.backends.kubeflow.size import ARGO_LIMIT, COMFORTABLE_TASKS, Size, kilobytes, pods, size_of
+from flowbridge.backends.kubeflow.size import ARGO_LIMIT, COMFORTABLE_TASKS, Params, Size, kilobytes, pods, size_of
 from flowbridge.backends.kubeflow.soft import soft_nodes
 from flowbridge.backends.kubeflow.support import TABLE
 from flowbridge.backends.support import table_gaps
@@ -34,10 +34,20 @@ def find_gaps(graph: FlowGraph, profile: Profile) -> list[str]:
         return [*found, *vertex_gaps(graph, profile, options)]
     found += _store_gaps(profile, options)
     if options.address is not None and not found and not table_gaps(graph, TABLE):
-        size = _size(graph, compile_flow(graph, profile))
-        if not size.fits:
-            found.append(_too_large(graph, size))
+        found += size_gaps(graph, compile_flow(graph, profile))
     return found
+
+
+def size_gaps(graph: FlowGraph, pipeline: Pipeline, params: Params | None = None) -> list[str]:
+    """Return that a run would grow too large for the server, if it would.
+
+    Args:
+        graph: The flow.
+        pipeline: What it was compiled to.
+        params: Parameters of the run, where they are known.
+    """
+    size = _size(graph, pipeline, params)
+    return [] if size.fits else [_too_large(graph, size)]
 
 
 def find_notes(graph: FlowGraph, profile: Profile, pipeline: Pipeline | None = None) -> list[str]:
@@ -72,16 +82,16 @@ def find_notes(graph: FlowGraph, profile: Profile, pipeline: Pipeline | None = N
     return notes
 
 
-def _size(graph: FlowGraph, pipeline: Pipeline) -> Size:
+def _size(graph: FlowGraph, pipeline: Pipeline, params: Params | None = None) -> Size:
     known = regions(graph)
-    return size_of(pipeline, pods(graph, known, checked=bool(soft_nodes(graph, known))))
+    return size_of(pipeline, pods(graph, known, checked=bool(soft_nodes(graph, known)), params=params))
 
 
 def _too_large(graph: FlowGraph, size: Size) -> str:
     way = "give maps batch=, so that one pod takes several items" if graph.maps else "join small steps, or split the flow"
     return (
         f"the run would be about {kilobytes(max(size.spec, size.running))} on the server, which takes {kilobytes(ARGO_LIMIT)}: "
-        f"it has {size.tasks} tasks. {way[0].upper()}{way[1:]}."
+        f"its pipeline has {size.tasks} tasks. {way[0].upper()}{way[1:]}."
     )
 
 

@@ -6,16 +6,15 @@ The figures per task were seen on a server of version 2.15 with Argo 3.7; they a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.kubeflow.emit import compact
-from flowbridge.ir.bindings import Constant, ListOf
+from flowbridge.ir.bindings import Constant, FromParameter, ListOf
 from flowbridge.ir.control import MapNode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from flowbridge.backends.kubeflow.compile import Pipeline
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.ir.graph import Region
@@ -57,30 +56,34 @@ class Pods:
         return f"about {self.fixed} pods a run{more} (2 for each task, 1 for each group and loop)"
 
 
-def pods(graph: FlowGraph, regions: Mapping[str | None, Region], *, checked: bool) -> Pods:
+Params = Mapping[str, Any]
+
+
+def pods(graph: FlowGraph, regions: Mapping[str | None, Region], *, checked: bool, params: Params | None = None) -> Pods:
     """Count the pods of a run.
 
     Args:
         graph: The flow.
         regions: Its regions.
         checked: The pipeline has a last task for failures that the server does not see.
+        params: Parameters of the run, where they are known: maps over them have a length then.
     """
-    total = _region(graph, regions, None)
+    total = _region(graph, regions, None, params or {})
     total.fixed += PODS_A_DAG * 2 + PODS_A_TASK + (PODS_A_TASK if checked else 0)
     return total
 
 
-def _region(graph: FlowGraph, regions: Mapping[str | None, Region], map_id: str | None) -> Pods:
+def _region(graph: FlowGraph, regions: Mapping[str | None, Region], map_id: str | None, params: Params) -> Pods:
     total = Pods()
     for child in regions[map_id].children:
         node = graph.node(child)
         total.fixed += PODS_A_TASK
         if not isinstance(node, MapNode):
             continue
-        inside = _region(graph, regions, child)
+        inside = _region(graph, regions, child, params)
         inside.fixed += PODS_A_DAG
         total.fixed += PODS_A_DAG
-        units = known_units(node)
+        units = known_units(node, params)
         if units is None:
             label = f"{child} (of {node.batch} items)" if node.batch else child
             total.add(Pods(0, {label: inside.fixed, **inside.each}))
@@ -89,18 +92,20 @@ def _region(graph: FlowGraph, regions: Mapping[str | None, Region], map_id: str 
     return total
 
 
-def known_units(node: MapNode) -> int | None:
-    """Return how many units a map has, where a list in the flow's own code says so."""
-    lengths = [_length(source) for _, source in node.sources]
+def known_units(node: MapNode, params: Params) -> int | None:
+    """Return how many units a map has, where a list in the flow's own code or a parameter says so."""
+    lengths = [_length(source, params) for _, source in node.sources]
     known = [n for n in lengths if n is not None]
     if not known:
         return None
     return math.ceil(min(known) / (node.batch or 1))
 
 
-def _length(source: object) -> int | None:
+def _length(source: object, params: Params) -> int | None:
     if isinstance(source, ListOf):
         return len(source.items)
+    if isinstance(source, FromParameter) and not source.path and isinstance(params.get(source.name), list):
+        return len(params[source.name])
     if isinstance(source, Constant) and isinstance(source.value, list):
         return len(source.value)
     return None

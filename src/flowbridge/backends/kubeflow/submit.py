@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.components import RUN
+from flowbridge.backends.kubeflow.gaps import size_gaps
 from flowbridge.backends.kubeflow.locks import place_locks
 from flowbridge.backends.kubeflow.options import KubeflowOptions, options_of
 from flowbridge.backends.kubeflow.parameters import shown
 from flowbridge.backends.kubeflow.rest import AccessDeniedError, NotOnServerError, Server, ServerUnreachableError
 from flowbridge.backends.kubeflow.status import complete, is_over, message_of
 from flowbridge.backends.kubeflow.wheel import place_wheel
-from flowbridge.errors import UsageError
+from flowbridge.errors import UnsupportedError, UsageError
 from flowbridge.records.finish import finalise
 from flowbridge.records.models import RunNative
 from flowbridge.records.watch import Watcher
@@ -42,11 +43,15 @@ def submit(run: PreparedRun) -> ServerSubmission:
 
     Raises:
         ConfigError: No server is set, or a credential is missing.
+        UnsupportedError: With its parameters the run would be larger than the server takes.
         BackendError: The server did not answer, did not let us in, or refused; then it has no such run.
     """
     options = options_of(run.profile)
     server = Server(options)
     pipeline = complete_pipeline(run.graph, run.store, run.profile, options)
+    too_large = size_gaps(run.graph, pipeline, run.record.params)
+    if too_large:
+        raise UnsupportedError("kubeflow", too_large)
     experiment = server.experiment(options.experiment or run.graph.name)
     native = server.create_run(run_request(run, pipeline, options, experiment))
     try:

@@ -13,7 +13,7 @@ import pytest
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow import rest, submit
 from flowbridge.backends.kubeflow.backend import KubeflowBackend
-from flowbridge.errors import BackendError, UsageError
+from flowbridge.errors import BackendError, UnsupportedError, UsageError
 from flowbridge.ir.bindings import Constant, FromParameter
 from flowbridge.ir.flow import FlowGraph
 from flowbridge.ir.policies import Retry
@@ -236,6 +236,14 @@ def test_request_carries_what_the_server_needs(fake: FakeServer, tmp_path: Path)
     assert native is not None
     assert native.id == submission.native
     assert native.url == f"{fake.address}/#/runs/details/{native.id}"
+
+
+def test_map_over_a_long_parameter_is_refused_before_it_is_sent(fake: FakeServer, tmp_path: Path) -> None:
+    """How long it is shows only with the parameters."""
+    run = prepare(training(), TRAINING, profile(tmp_path, host=fake.address), path="abc", lrs=[0.1] * 3000)
+    with pytest.raises(UnsupportedError, match="batch="):
+        KubeflowBackend().submit(run)
+    assert fake.runs == {}
 
 
 def test_refused_run_exists_on_neither_side(fake: FakeServer, tmp_path: Path) -> None:
