@@ -163,9 +163,8 @@ class RunFiles:
     def task_files(self) -> Iterator[TaskFile]:
         """Yield every file of every task, from their names alone."""
         for path in self.content.list(layout.tasks_dir(self.flow, self.run_id)):
-            parsed = layout.parse_task_file(path)
-            if parsed is not None:
-                yield TaskFile(*parsed, path)
+            step, index, attempt, kind = layout.parse_task_file(path)
+            yield TaskFile(step, index, attempt, kind, path)
 
     def read_files(self, files: Sequence[TaskFile]) -> list[TaskRecord | TaskStarted]:
         """Read the start and end records of those names; many at once where that helps."""

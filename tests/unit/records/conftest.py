@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from flowbridge.artifacts.content import Content
+from flowbridge.artifacts.content import Content, open_content
 from flowbridge.artifacts.reference import Reference
-from flowbridge.artifacts.store import Store
 from flowbridge.records.files import RunFiles
 from flowbridge.records.models import RunRecord
 
 
 @pytest.fixture
 def content(tmp_path: Path) -> Content:
-    return Store.open(str(tmp_path / "store")).content
+    return open_content(str(tmp_path / "store"))
 
 
 def run_record(run: str = "r1", flow: str = "f", created: float = 1.0) -> RunRecord:
