@@ -78,3 +78,23 @@ def as_markdown(table: Mapping[Feature, Support]) -> str:
             kind, how = f"no ({support.whose})", f"{support.reason}. {support.instead}".strip()
         lines.append(f"| {feature.value} | {kind} | {how} |")
     return "\n".join(lines) + "\n"
+
+
+def markdown(tables: Mapping[str, Mapping[Feature, Support]]) -> str:
+    """Return what backends can do as a Markdown table, a column for each; what is emulated, and why something is refused, as notes below."""
+    notes: list[str] = []
+    lines = [f"| | {' | '.join(tables)} |", f"|---|{'---|' * len(tables)}"]
+    for feature in Feature:
+        cells = [_cell(table[feature], name, feature, notes) for name, table in tables.items()]
+        lines.append(f"| {feature.value} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *(f"{number}. {note}" for number, note in enumerate(notes, 1))])
+
+
+def _cell(support: Support, backend: str, feature: Feature, notes: list[str]) -> str:
+    if isinstance(support, Native):
+        return "native"
+    if isinstance(support, Emulated):
+        notes.append(f"{backend}, {feature.value}: {support.how}.")
+        return f"emulated ({len(notes)})"
+    notes.append(f"{backend}, {feature.value}: {support.reason}. {support.instead}".rstrip())
+    return f"no ({len(notes)})"

@@ -78,7 +78,8 @@ class Run(Generic[R]):
     @property
     def store(self) -> str:
         """URL of the store."""
-        return self._source.session.store.url
+        url: str = self._source.session.store.url
+        return url
 
     def param(self, name: str) -> Any:
         """Return one parameter as the flow got it.

@@ -122,9 +122,9 @@ class Task:
         values = {n: self._source.load(r) for n, r in self.outputs.items()}
         return self._source.joined(self.step, values)
 
-    def logs(self) -> str:
-        """Return what the task printed, all attempts one after the other."""
-        return self._source.files.read_log(self.step, self.index).decode("utf-8", errors="replace")
+    def logs(self, attempt: int | None = None) -> str:
+        """Return what the task printed: in one attempt, or in all of them one after the other."""
+        return self._source.files.read_log(self.step, self.index, attempt).decode("utf-8", errors="replace")
 
     def __repr__(self) -> str:
         return f"<task {self.name} {self.state}>"
