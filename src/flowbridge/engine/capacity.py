@@ -111,8 +111,6 @@ class Capacity:
     def _impossible_gpus(self, asked: Resources, nodes: int, times: str) -> Iterator[str]:
         if asked.gpu is None:
             return
-        if asked.gpu > 1 and asked.gpu != int(asked.gpu):
-            yield f"gpu={asked.gpu:g} is asked for; above one, only whole GPUs can be leased"
         fitting = self.gpus_of_kind(asked.gpu_type)
         there = (
             f"{len(self.gpus)} ({', '.join(k or i for i, k in zip(self.gpus, self.gpu_kinds or self.gpus, strict=False))})"

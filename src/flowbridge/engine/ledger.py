@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from flowbridge.engine.ledger_file import Changes
     from flowbridge.ir.resources import Resources
 
-_LOOK_FOR_DEAD = 0.2
-_ASK_AGAIN = 0.1
+_LOOK_FOR_DEAD = 0.05
+_ASK_AGAIN = 0.05
 _TAKES_NOTHING = 5.0
 _MISSED_TURN = 3.0
 _LONGEST_WAIT = 0.5
