@@ -127,14 +127,14 @@ def is_named_tuple(cls: object) -> bool:
 
 
 def fields_of(annotation: Any) -> dict[str, Any] | None:
-    """Return the fields and their types of a NamedTuple or dataclass; None for anything else, and for dataclasses not made of their fields."""
+    """Return the fields and their types of a NamedTuple or dataclass; None for anything else, and for dataclasses that are more than their fields."""
     cls = class_of(annotation)
     if cls is None:
         return None
     if is_named_tuple(cls):
         names = list(cls._fields)  # type: ignore[attr-defined]
     elif dataclasses.is_dataclass(cls):
-        if not all(f.init for f in dataclasses.fields(cls)) or _has_init_only(cls):
+        if not _made_of_fields(cls):
             return None
         names = [f.name for f in dataclasses.fields(cls)]
     else:
@@ -143,8 +143,11 @@ def fields_of(annotation: Any) -> dict[str, Any] | None:
     return {name: hints.get(name, UNKNOWN) for name in names} or None
 
 
-def _has_init_only(cls: type) -> bool:
-    return any(type(hint).__name__ == "InitVar" or "InitVar" in str(hint) for hint in getattr(cls, "__annotations__", {}).values())
+def _made_of_fields(cls: Any) -> bool:
+    """Tell whether an object made anew from the fields of another is the same."""
+    if hasattr(cls, "__post_init__"):
+        return False
+    return list(inspect.signature(cls).parameters) == [f.name for f in dataclasses.fields(cls)]
 
 
 def _class_hints(cls: type) -> dict[str, Any]:
@@ -220,7 +223,7 @@ def missing_attribute(annotation: Any, name: str) -> list[str] | None:
     cls = class_of(annotation)
     if not fields or cls is None or name in fields or hasattr(cls, name):
         return None
-    if any(hasattr(cls, hook) for hook in ("__getattr__", "__post_init__")):
+    if hasattr(cls, "__getattr__"):
         return None
     return list(fields)
 

@@ -333,11 +333,12 @@ def reduced(decorated: Step[..., Any] | Flow[..., Any], options: object) -> str 
 
     A function that has been decorated cannot be found under its own name, since the step stands there.
     """
-    found: Any = sys.modules.get(decorated.__module__) if decorated.__module__ != "__main__" else None
-    for part in decorated.__qualname__.split("."):
+    module, qualname = decorated.__module__, getattr(decorated, "__qualname__", "")
+    found: Any = sys.modules.get(module) if module != "__main__" else None
+    for part in qualname.split("."):
         found = getattr(found, part, None)
     if found is decorated:
-        return str(decorated.__qualname__)
+        return str(qualname)
     if type(found) is type(decorated) and found.function is decorated.function:
         return _changed, (found, options)
     return type(decorated), (decorated.function, options)

@@ -68,6 +68,7 @@ class Tracer:
     _frames: list[_Frame] = field(default_factory=lambda: [_Frame(Level())])
     _owners: dict[str, tuple[object, str]] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
+    _counts: dict[str, int] = field(default_factory=dict)
     _open: list[object] = field(default_factory=list)
     _refused: set[tuple[str, int]] = field(default_factory=set)
     _expected: dict[int, str] = field(default_factory=dict)
@@ -91,10 +92,12 @@ class Tracer:
             self.problem(
                 f"two different steps or flows are called {base!r}: {known[1]} and {shown}. Give one another name, with name='...'."
             )
-        unique, count = base, 1
+        count = self._counts.get(base, 0) + 1
+        unique = base if count == 1 else f"{base}_{count}"
         while unique in self._taken:
             count += 1
             unique = f"{base}_{count}"
+        self._counts[base] = count
         self._taken.add(unique)
         return unique
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 from flowbridge.ir.describe import describe
 from flowbridge.ir.layout import LINE, PAD, Placed, arrange, leaf
 from flowbridge.ir.nesting import Box, Edge, edges, nest
-import itertools
 
 if TYPE_CHECKING:
     from flowbridge.ir.control import Condition

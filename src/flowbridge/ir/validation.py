@@ -157,12 +157,11 @@ class _References:
                 yield f"{where}: it is inside the maps {', '.join(node.scope)}, but {map_id!r} does not stand in those before it."
 
     def after(self, node: StepNode | MapNode, where: str) -> Iterator[str]:
-        known = [*self.flow.steps_by_id, *self.flow.maps_by_id]
         for needed in node.after:
             if needed == node.id:
                 yield f"{where}: after=[...] names the step itself."
             elif needed not in self.flow.steps_by_id and needed not in self.flow.maps_by_id:
-                yield f"{where}: after=[...] names {needed!r}, and no step has that id.{suggest(needed, known)}"
+                yield f"{where}: after=[...] names {needed!r}, and no step has that id.{suggest(needed, [n.id for n in self.flow.nodes])}"
 
     def binding(self, binding: b.Binding, scope: tuple[str, ...], where: str) -> Iterator[str]:
         if isinstance(binding, b.FromStep):

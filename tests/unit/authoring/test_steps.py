@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -251,6 +252,39 @@ def test_annotations_for_type_checkers_only_keep_their_shape():
     graph = f.trace().graph
     assert graph.steps[0].output_kind == "tuple"
     assert inputs(graph.steps[1])["a"] == FromStep(step="mysterious", output="output_1")
+
+
+def test_dataclasses_that_are_more_than_their_fields_are_one_value():
+    """Made anew from its fields, such an object could differ from what the step returned."""
+
+    @dataclass
+    class Doubles:
+        x: int
+
+        def __post_init__(self):
+            self.x *= 2
+
+    @dataclass
+    class Counts:
+        x: int
+        seen: int = field(default=0, init=False)
+
+    @step
+    def doubles() -> Doubles:
+        return Doubles(1)
+
+    @step
+    def counts() -> Counts:
+        return Counts(1)
+
+    @flow
+    def f() -> Any:
+        return s.echo([doubles().x, counts().seen])
+
+    graph = f.trace().graph
+    assert [n.output_kind for n in graph.steps] == ["single", "single", "single"]
+    path = (PathItem(kind="attr", key="seen"),)
+    assert inputs(graph.steps[2])["value"].items[1] == FromStep(step="counts", output="result", path=path)
 
 
 def test_a_step_of_a_factory_may_be_made_twice():
