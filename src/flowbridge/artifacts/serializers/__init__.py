@@ -1,0 +1,1 @@
+"""The formats values are written in, one file per kind of value."""
