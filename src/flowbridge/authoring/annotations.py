@@ -109,7 +109,8 @@ def plain(annotation: Any) -> Any:
         elif isinstance(annotation, typing.TypeVar):
             annotation = annotation.__bound__ or UNKNOWN
         else:
-            return annotation
+            vague = get_origin(annotation) in (Union, types.UnionType) and any(plain(part) is UNKNOWN for part in get_args(annotation))
+            return UNKNOWN if vague else annotation
     return UNKNOWN
 
 
@@ -261,7 +262,7 @@ def union_of(annotations: list[Any]) -> Any:
     """Return one annotation for a value that has one of several."""
     distinct: list[Any] = []
     for annotation in annotations:
-        if annotation is UNKNOWN:
+        if plain(annotation) is UNKNOWN:
             return UNKNOWN
         if annotation not in distinct:
             distinct.append(annotation)
