@@ -8,3 +8,4 @@ class TestInline(BackendSuite):
 
     backend = "inline"
     random_seeds = range(20)
+    unlike = {"a process dies": "inline runs steps in this very process, which would be gone"}
