@@ -43,7 +43,7 @@ def _place(node: StepNode, store: Store, also: list[str]) -> str:
             f"step {node.id} asks for packages that only this machine has: {', '.join(locked.local)}. Pods cannot install them; "
             f"publish them to an index, or put them into the step's image"
         )
-    return store.put_bytes(locked.text.encode())
+    return store.put_environment(locked.text.encode())
 
 
 def interpreter_for(node: StepNode, digest: str | None, store: Store) -> Path:
@@ -58,4 +58,4 @@ def interpreter_for(node: StepNode, digest: str | None, store: Store) -> Path:
         return Path(sys.executable)
     if digest is None:
         return interpreter(node.environment)
-    return materialise(EnvironmentLock.parse(store.get_bytes(digest).decode()))
+    return materialise(EnvironmentLock.parse(store.get_environment(digest).decode()))
