@@ -51,9 +51,13 @@ def unseal(data: bytes, model: type[Model], name: str) -> Model:
 
 
 def _damaged(model: type[FrozenModel], name: str) -> ArtifactDamagedError:
+    way_out = (
+        "Delete the file: all that it says is also in the tasks' own records"
+        if model.__name__ == "RunSummary"
+        else "Restore the file from a copy of the store, or run that part again: flowbridge resume makes new records"
+    )
     return ArtifactDamagedError(
-        f"The {_what(model)} {name} is damaged: its bytes are not those that were written (the checksum inside it differs). "
-        f"Restore the file from a copy of the store, or run that part again: flowbridge resume makes new records"
+        f"The {_what(model)} {name} is damaged: its bytes are not those that were written (the checksum inside it differs). {way_out}"
     )
 
 

@@ -113,5 +113,5 @@ def items_of(value: Any, field: str, node: MapNode) -> list[Any]:
     """
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         hint = " (for a dict, map over list(d.items()) or over its keys)" if isinstance(value, Mapping) else ""
-        raise ExpansionError(f"{node.id} maps over {field!r}, which must be a list, but it is a {type(value).__name__}{hint}")
+        raise ExpansionError(f"{node.id} maps over {field!r}, which must be a list, but it is of type {type(value).__name__}{hint}")
     return list(value)

@@ -33,7 +33,7 @@ def split(node: StepNode, value: Any) -> list[Any]:
 def _tuple(node: StepNode, value: Any, count: int) -> list[Any]:
     if not isinstance(value, (tuple, list)):
         raise OutputError(
-            f"step {node.id} is annotated to return {_annotation(node)}, but it returned a {type(value).__name__}: {_short(value)}"
+            f"step {node.id} is annotated to return {_annotation(node)}, but it returned {_short(value)}, of type {type(value).__name__}"
         )
     if len(value) != count:
         raise OutputError(f"step {node.id} is annotated to return {_annotation(node)}, {count} values, but it returned {len(value)}")
@@ -44,7 +44,7 @@ def _fields(node: StepNode, value: Any, names: list[str]) -> list[Any]:
     missing = [name for name in names if not hasattr(value, name)]
     if missing:
         raise OutputError(
-            f"step {node.id} is annotated to return the fields {', '.join(names)}, but what it returned, a {type(value).__name__}, "
+            f"step {node.id} is annotated to return the fields {', '.join(names)}, but what it returned, of type {type(value).__name__}, "
             f"has no {' or '.join(missing)}: {_short(value)}"
         )
     return [getattr(value, name) for name in names]

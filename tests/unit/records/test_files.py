@@ -149,3 +149,15 @@ def test_a_store_without_runs(content: Content) -> None:
         Runs(content).latest("f")
     content.put("runs/f/cut/tasks/a/_/0.start.json", b"")
     assert Runs(content).read([("f", "cut")]) == []
+
+
+def test_a_damaged_summary_can_be_deleted(files: RunFiles) -> None:
+    files.end(ended("a"))
+    end = RunEnd(state="done", finished=3.0)
+    files.finish(end, RunSummary(run=run_record(), end=end, tasks=(ended("a"),)))
+    path = "runs/f/r1/summary.json"
+    files.content.put(path, files.content.get(path)[:-1])
+    with pytest.raises(ArtifactDamagedError, match=r"summary\.json is damaged.*Delete the file"):
+        files.tasks()
+    files.content.delete([path])
+    assert files.tasks() == [ended("a")]

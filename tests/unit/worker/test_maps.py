@@ -77,7 +77,7 @@ def test_what_is_no_list_cannot_be_mapped_over(store: Store, value: Any) -> None
     run = drive(flow(step("a"), over("m", x=out("a")), MAPPED), {"a": lambda: value, "t": twice}, store)
     reason = run.records["m", ()].reason
     assert reason is not None
-    assert f"'x', which must be a list, but it is a {type(value).__name__}" in reason.message
+    assert f"'x', which must be a list, but it is of type {type(value).__name__}" in reason.message
 
 
 def test_items_and_collected_lists_can_be_accessed_inside(store: Store) -> None:
