@@ -79,7 +79,13 @@ class Handle:
     def __ge__(self, other: object) -> Handle:
         return cast("Handle", _conditions().comparison(">=", self, other))
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        _refuse(
+            self,
+            "it cannot be looked up in a set or dict while the flow is built",
+            "Compare it: when((x == 'a') | (x == 'b')), or use a step that looks it up",
+        )
+        return object.__hash__(self)
 
     def __and__(self, other: object) -> Handle:
         return cast("Handle", _conditions().combination("&", self, other))
@@ -144,6 +150,10 @@ class Handle:
 
     def __format__(self, spec: str) -> str:
         return str(self)
+
+    def __fspath__(self) -> str:
+        _refuse(self, "it cannot be used as a path while the flow is built", "Use a step that makes the path")
+        return repr(self)
 
     def __bytes__(self) -> bytes:
         return str(self).encode()
@@ -221,8 +231,7 @@ def _usable(handle: Handle) -> Deferred:
 
 def _refuse(handle: Handle, why: str, instead: str) -> None:
     deferred = _usable(handle)
-    if not isinstance(deferred, Broken):
-        deferred.tracer.refuse(f"{deferred.label}: {why}. {instead}.")
+    deferred.tracer.refuse(None if isinstance(deferred, Broken) else f"{deferred.label}: {why}. {instead}.")
 
 
 def _conditions() -> Any:

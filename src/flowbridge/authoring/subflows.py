@@ -12,6 +12,7 @@ from flowbridge.authoring.deferred import Broken, Deferred, Nothing, Value, Whol
 from flowbridge.authoring.handles import Handle, deferred_of
 from flowbridge.authoring.items import Each
 from flowbridge.authoring.signature import Argument
+from flowbridge.authoring.source import silent_tests
 from flowbridge.authoring.values import Known, MapContext, Site, bind, parts_of, type_of
 from flowbridge.ir.bindings import Binding, Collected, FromStep
 
@@ -53,7 +54,7 @@ def inline(body: Body, tracer: Tracer, args: Sequence[Any], kwargs: Mapping[str,
     group = (*tracer.level.group, group_id.rpartition(".")[2])
     start = len(tracer.steps)
     with tracer.opened(body.key, body.name), tracer.inside(group=group, after=after):
-        returned = run_body(body, values)
+        returned = run_body(body, tracer, values)
     if returned is None:
         return Handle(Nothing(tracer, tracer.level.scope, where, type(None), tuple(s.id for s in tracer.steps[start:])))
     return returned
@@ -69,7 +70,7 @@ def inline_each(body: Body, tracer: Tracer, args: Sequence[Any], kwargs: Mapping
     group = (*context.outer.group, group_id.rpartition(".")[2])
     start = len(tracer.steps)
     with tracer.opened(body.key, body.name), tracer.inside(group=group, scope=context.scope, guards=(), after=()):
-        returned = run_body(body, values)
+        returned = run_body(body, tracer, values)
         if returned is None:
             return Handle(Nothing(tracer, context.outer.scope, where, type(None), tuple(s.id for s in tracer.steps[start:])))
         source = collected(returned, Site(tracer, f"what {where} returns", scope=context.scope), context)
@@ -95,8 +96,15 @@ def _made_inside(step_id: str, site: Site, context: MapContext) -> bool:
     return node.scope[: len(context.scope)] == context.scope
 
 
-def run_body(body: Body, values: dict[str, Any]) -> Any:
+def run_body(body: Body, tracer: Tracer, values: dict[str, Any]) -> Any:
     """Call the body of a flow with its arguments by name, those that must be given by position included."""
+    for test, line in silent_tests(body.function, values):
+        text = (
+            f"flow {body.name!r}: `{test}` is not about the value, which is not there while the flow is built. "
+            f"Compare it with when(x == None), or test it in a step. (line {line})"
+        )
+        if text not in tracer.problems:
+            tracer.problems.append(text)
     given = dict(values)
     positional = [given.pop(p.name) for p in body.signature.parameters.values() if p.kind is p.POSITIONAL_ONLY and p.name in given]
     return body.function(*positional, **given)

@@ -112,7 +112,7 @@ def _walk(body: Body, tracer: Tracer) -> tuple[Result, type | None]:
     values = {name: Handle(_parameter(tracer, name, body.signature.wants(name))) for name in body.signature.parameters}
     try:
         with tracer.opened(body.key, body.name):
-            returned = run_body(body, values)
+            returned = run_body(body, tracer, values)
         return _result(returned, body.signature, tracer)
     except FlowError as error:
         tracer.problems.extend(p for p in error.problems if p not in tracer.problems)

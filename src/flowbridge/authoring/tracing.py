@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from flowbridge.errors import FlowError
 from flowbridge.ir.control import Condition, MapNode
 from flowbridge.ir.flow import StepNode
 
+TOLD_PER_LINE = 3
+ASKED_PER_LINE = 50
 _HERE = str(Path(__file__).parent)
+_LIBRARY = sysconfig.get_path("stdlib")
 _tracer: ContextVar[Tracer | None] = ContextVar("flowbridge_tracer", default=None)
 
 
@@ -70,7 +76,7 @@ class Tracer:
     _taken: set[str] = field(default_factory=set)
     _counts: dict[str, int] = field(default_factory=dict)
     _open: list[object] = field(default_factory=list)
-    _refused: set[tuple[str, int]] = field(default_factory=set)
+    _refused: Counter[tuple[str, int]] = field(default_factory=Counter)
     _expected: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -107,17 +113,21 @@ class Tracer:
         if full not in self.problems:
             self.problems.append(full)
 
-    def refuse(self, text: str) -> None:
+    def refuse(self, text: str | None) -> None:
         """Keep a problem of an operation that no handle can do.
 
+        Args:
+            text: The problem; None where it comes of another that is kept already.
+
         Raises:
-            FlowError: The same line asked before: it may be a loop that would never end.
+            FlowError: The same line has asked often: it may be a loop that would never end.
         """
-        self.problem(text)
         place = user_line()
-        if place in self._refused:
+        self._refused[place] += 1
+        if text is not None and self._refused[place] <= TOLD_PER_LINE:
+            self.problem(text)
+        if self._refused[place] > ASKED_PER_LINE:
             raise self.error()
-        self._refused.add(place)
 
     def error(self) -> FlowError:
         """Return the error with all problems so far."""
@@ -195,8 +205,19 @@ def _at() -> str:
 
 
 def user_line() -> tuple[str, int]:
-    """Return file and line of the innermost frame outside of this package."""
-    frame = sys._getframe(1)  # noqa: SLF001  (the documented way to find the caller without building a traceback)
-    while frame.f_back is not None and (frame.f_code.co_filename.startswith(_HERE) or frame.f_code.co_filename.endswith("contextlib.py")):
+    """Return file and line of the innermost frame that is neither in this package nor in the standard library."""
+    outside = [frame for frame in _frames() if not frame.f_code.co_filename.startswith(_HERE)]
+    own = (frame for frame in outside if not _in_library(frame.f_code.co_filename))
+    found = next(own, outside[0])
+    return found.f_code.co_filename, found.f_lineno
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (the documented way to find the caller without building a traceback)
+    while frame is not None:
+        yield frame
         frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _in_library(file: str) -> bool:
+    return file.startswith((_LIBRARY, "<frozen")) and "site-packages" not in file

@@ -133,8 +133,8 @@ def test_an_error_inside_a_block_leaves_the_level():
     def f(n: int) -> int:
         try:
             with when(n > 1):
-                {}[n]
-        except KeyError:
+                int("x")
+        except ValueError:
             pass
         return s.add(n)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,9 @@ REFUSED = {
     "f-string": (lambda x: f"{x}", "Use a step that makes the text"),
     "format": (lambda x: f"{x:>10}", "Use a step that makes the text"),
     "percent": (lambda x: "%s" % x, "Use a step that makes the text"),  # noqa: UP031
+    "set": (lambda x: x in {1, 2}, "when((x == 'a')"),
+    "dict": (lambda x: {1: 2}[x], "when((x == 'a')"),
+    "path": (Path, "a step that makes the path"),
     "bytes": (bytes, "Use a step"),
     "add": (lambda x: x + 1, "Use a step that calculates"),
     "radd": (lambda x: 1 + x, "Use a step that calculates"),
@@ -84,7 +88,14 @@ def test_a_loop_that_would_never_end_is_broken_off():
         while x:
             x = s.add(x)
 
-    assert any("flowbridge.when" in p for p in problems_of(loop))
+    assert sum("flowbridge.when" in p for p in problems_of(loop)) == 3
+
+    def after_a_problem(x):
+        y = x + 1
+        while y:
+            y = y + 1
+
+    assert len(problems_of(after_a_problem)) == 1
 
 
 def test_copies_and_pickles_are_refused():
@@ -109,13 +120,31 @@ def test_repr_is_for_looking():
     ]
 
 
-def test_handles_may_be_keys():
-    @flow
-    def f(n: int) -> int:
-        known = {s.number(n): "a"}
-        return next(iter(known))
+def test_tests_that_python_answers_without_asking():
+    """They would always go one way, without a word."""
 
-    assert len(f.trace().graph.steps) == 1
+    @flow
+    def sub(x: int | None) -> int:
+        return s.number(1) if x is not None else s.number(2)
+
+    @flow
+    def f(n: int | None, word: str) -> int:
+        if n is None:
+            pass
+        if isinstance(word, str):
+            pass
+        plain = None
+        if plain is None:
+            plain = 3
+        sub(n)
+        return sub(n)
+
+    with pytest.raises(FlowError) as caught:
+        f.trace()
+    told = caught.value.problems
+    assert ["n is None" in told[0], "isinstance(word, str)" in told[1], "x is not None" in told[2]] == [True] * 3
+    assert len(told) == 3
+    assert all("when(x == None)" in p for p in told)
 
 
 def test_private_names_are_no_outputs():
