@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from flowbridge.engine.limits import ChildSetup
 from flowbridge.engine.process_tree import kill_descendants
+from flowbridge.worker.gang import run_member
 from flowbridge.worker.order import WorkOrder
 from flowbridge.worker.run import run_task
 
@@ -33,6 +34,7 @@ class ChildOrder:
     Attributes:
         number: Of the launch.
         order: The work order, as JSON.
+        rank: Of a gang: which member this is; the first, 0, is the one that writes the record.
         setup: Limits to enter before any code of the user runs.
         env: Environment variables.
     """
@@ -41,6 +43,7 @@ class ChildOrder:
     order: bytes
     setup: ChildSetup = field(default_factory=ChildSetup)
     env: tuple[tuple[str, str], ...] = ()
+    rank: int = 0
 
     def enter(self, *, entered: bool = False) -> None:
         """Set this process up for the task: limits and environment.
@@ -63,14 +66,23 @@ def run_child(given: ChildOrder, session: Session, tell: Callable[[bytes], None]
         session: The store, the flow and its functions.
         tell: Takes the record to the driver, if it need not read it from the store.
     """
-    record = run_task(WorkOrder.model_validate_json(given.order), session=session)
-    if tell is not None:
-        try:
-            tell(HEAD.pack(TOLD, given.number, 0) + record.model_dump_json().encode())
-        except OSError:  # too large for one message: the driver reads it from the store
-            tell(HEAD.pack(STORED, given.number, 0))
+    order = WorkOrder.model_validate_json(given.order)
+    if given.rank:
+        code = 0 if run_member(order, given.rank, session=session) is None else 1
+    else:
+        record = run_task(order, session=session)
+        code = 0 if record.state != "failed" or record.allowed else 1
+        if tell is not None:
+            _tell(tell, given.number, record.model_dump_json().encode())
     kill_descendants()
-    return 0 if record.state != "failed" or record.allowed else 1
+    return code
+
+
+def _tell(tell: Callable[[bytes], None], number: int, record: bytes) -> None:
+    try:
+        tell(HEAD.pack(TOLD, number, 0) + record)
+    except OSError:  # too large for one message: the driver reads it from the store
+        tell(HEAD.pack(STORED, number, 0))
 
 
 def end(code: int) -> None:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from flowbridge.records.models import TaskState
 
 
-def timed_out(limit: float, used: float) -> Reason:
+def timed_out(limit: float) -> Reason:
     """A task was ended because it ran longer than it may."""
     message = f"it ran longer than its timeout of {seconds(limit)} and was ended with all it started"
-    return Reason(kind="timeout", message=message, declared=limit, used=round(used, 3))
+    return Reason(kind="timeout", message=message, declared=limit)
 
 
 def over_limit(verdict: Verdict, exit_code: int | None) -> Reason:
@@ -27,9 +27,16 @@ def over_limit(verdict: Verdict, exit_code: int | None) -> Reason:
     return Reason(kind=verdict.kind, message=verdict.message, declared=verdict.declared, used=verdict.used, exit_code=exit_code)
 
 
-def died(exit_code: int | None) -> Reason:
-    """A task's process ended without a word."""
-    return Reason(kind="lost_worker", message=f"its process {_how(exit_code)} and left no result", exit_code=exit_code)
+def died(exit_code: int | None, rank: int | None = None) -> Reason:
+    """A task's process ended without a word; of a gang, the one of that rank.
+
+    A further member of a gang leaves no record: where it ended with a code of its own, its error is in the log.
+    """
+    if rank and exit_code is not None and exit_code > 0:
+        message = f"member {rank} of the gang failed with exit code {exit_code}; its error is in the log"
+        return Reason(kind="error", message=message, exit_code=exit_code)
+    which = "its process" if rank is None else f"the process of member {rank} of the gang"
+    return Reason(kind="lost_worker", message=f"{which} {_how(exit_code)} and left no result", exit_code=exit_code)
 
 
 def _how(exit_code: int | None) -> str:

@@ -7,32 +7,32 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flowbridge.errors import StoreError
-from flowbridge.worker.logs import PART, Parts, spool_path
+from flowbridge.worker.gang import member_spool
+from flowbridge.worker.logs import PART, Parts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from flowbridge.engine.scheduler import Task
     from flowbridge.records.files import RunFiles
-    from flowbridge.records.models import Index
 
 _LOOK = 0.2
 _TRIES = 3
-
-Echo = Callable[[str, bytes], None]
-"""Told what a task printed: its name, and whole lines where possible."""
+_PARTS_OF_A_MEMBER = 10_000
+"""The log of a gang holds its members' output one after the other."""
 
 
 class _Followed:
     """One task's output."""
 
-    def __init__(self, files: RunFiles, step: str, index: Index, attempt: int) -> None:
-        self.path: Path = spool_path(files.flow, files.run_id, step, index, attempt)
-        self.parts = Parts(lambda part, data: files.write_log(step, index, attempt, part, data))
+    def __init__(self, files: RunFiles, task: Task, rank: int) -> None:
+        self.path: Path = member_spool(files.flow, files.run_id, task.step, task.index, task.attempt, rank)
+        first = rank * _PARTS_OF_A_MEMBER
+        self.parts = Parts(lambda part, data: files.write_log(task.step, task.index, task.attempt, first + part, data))
         self.file: int | None = None
         self.position = 0
         self.over = False
@@ -81,9 +81,9 @@ class LogFollower:
         self._closing = False
         self._thread: threading.Thread | None = None
 
-    def begin(self, number: int, step: str, index: Index, attempt: int) -> None:
-        """Follow a task from now on."""
-        followed = _Followed(self._files, step, index, attempt)
+    def begin(self, number: int, task: Task, rank: int = 0) -> None:
+        """Follow a task (of a gang, one member) from now on; `number` names it at its `end`."""
+        followed = _Followed(self._files, task, rank)
         with self._lock:
             self._followed[number] = followed
         if self._thread is None:

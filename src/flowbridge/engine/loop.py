@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import platform
 import time
+from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from flowbridge.engine import endings
-from flowbridge.engine.executors.base import Began, Ended, Executor, Happening, Launch, Told
+from flowbridge.engine.executors.base import Began, Executor, Happening, Launch, Told
 from flowbridge.engine.interrupts import Interrupts
-from flowbridge.engine.limits import Confined, confine, gpu_env, kill_tree
+from flowbridge.engine.limits import ChildSetup
 from flowbridge.engine.log_follower import LogFollower
+from flowbridge.engine.running import Member, Running, nodes_of, resources_of
 from flowbridge.engine.scheduler import Scheduler, Task
 from flowbridge.errors import FlowbridgeError
+from flowbridge.ir.attempts import OUT_OF_MEMORY, growths_of, is_last
 from flowbridge.ir.control import MapNode
-from flowbridge.ir.resources import Resources
 from flowbridge.records import reasons
 from flowbridge.records.finish import finalise
 from flowbridge.records.models import Index, Reason, TaskRecord, TaskStarted
@@ -29,11 +33,14 @@ if TYPE_CHECKING:
     from flowbridge.backends.base import PreparedRun
     from flowbridge.engine.ledger import Lease
     from flowbridge.ir.flow import StepNode
+    from flowbridge.ir.resources import Resources
     from flowbridge.records.models import RunState
 
 _ASK_AGAIN = 0.5
 _IDLE = 60.0
-_NOTHING = Resources()
+_FAREWELL = 30.0
+"""Seconds that the members of a gang have to end by themselves once the first one has."""
+_MANY = 1000
 
 
 class Admission(Protocol):
@@ -52,29 +59,6 @@ class Admission(Protocol):
         """Return the descriptor of that sign; negative: there is none."""
 
 
-@dataclass
-class Running:
-    """One attempt that was started.
-
-    Attributes:
-        number: Of its launch.
-        pid: Of its process, once it is there.
-        began: When that was, in seconds since the epoch.
-        record: How it ended, once known; its process may take a moment longer to go.
-        ending: Why the driver kills it, if it does.
-    """
-
-    task: Task
-    node: StepNode | MapNode
-    number: int
-    lease: Lease | None
-    confined: Confined | None
-    pid: int | None = None
-    began: float | None = None
-    record: TaskRecord | None = None
-    ending: Reason | None = None
-
-
 @dataclass(frozen=True)
 class Options:
     """How a local run goes about it.
@@ -82,10 +66,12 @@ class Options:
     Attributes:
         backend: Name of the backend, as orders and records carry it.
         max_parallel: At most so many tasks at once.
+        memory: Bytes that the machine has.
     """
 
     backend: str = "local"
     max_parallel: int | None = None
+    memory: int | None = None
 
 
 @dataclass
@@ -106,12 +92,14 @@ class Loop:
     def __post_init__(self) -> None:
         self.interrupts = Interrupts(raising=not self.executor.isolates)
         self.scheduler = Scheduler(self.prepared.graph)
-        self.running: dict[int, Running] = {}
+        self.running: dict[Task, Running] = {}
         self.waiting: dict[Hashable, Task] = {}
         self._files = self.prepared.files
         self._logs = LogFollower(self._files)
-        self._numbers = 0
-        self._deadlines: list[tuple[float, int]] = []
+        self._members: dict[int, tuple[Running, Member]] = {}
+        self._numbers = itertools.count(1)
+        self._deadlines: list[tuple[float, Task]] = []
+        self._growths: Counter[tuple[str, Index]] = Counter()
         self._existing: set[tuple[str, Index]] = set()
         self._run_id = self.prepared.record.id
         self._host = platform.node()
@@ -145,7 +133,7 @@ class Loop:
         self.executor.close()
         self._logs.close()
         for running in self.running.values():
-            self._let_go(running)
+            running.let_go()
         if self.account is not None:
             self.account.leave(self._run_id)
 
@@ -223,15 +211,16 @@ class Loop:
             self.scheduler.take(key)
             self._hear(known)
             return True
+        growths = self._growths[task.key] if task.attempt else 0
+        resources = resources_of(node, growths, self.options.memory)
         lease = None
         if self.account is not None:
-            resources, nodes = (_NOTHING, 1) if isinstance(node, MapNode) else (node.resources, node.nodes)
-            lease = self.account.request(self._run_id, reasons.task_name(task.step, task.index), resources, nodes)
+            lease = self.account.request(self._run_id, reasons.task_name(task.step, task.index), resources, nodes_of(node))
             if lease is None:
                 self.waiting[key] = task
                 return False
         self.scheduler.take(key)
-        self._start(task, node, lease)
+        self._start(Running(task, node, lease, resources, growths))
         return True
 
     def _known(self, task: Task, node: StepNode | MapNode) -> TaskRecord | None:
@@ -244,16 +233,14 @@ class Loop:
             return expand_cheaply(self.prepared.graph, node, task.index, self._files, self.prepared.store)
         return None
 
-    def _start(self, task: Task, node: StepNode | MapNode, lease: Lease | None) -> None:
-        confined = None
-        env: dict[str, str] = {}
+    def _start(self, running: Running) -> None:
+        task = running.task
+        self.running[task] = running
+        numbers = [next(self._numbers) for _ in range(nodes_of(running.node))]
         if self.executor.isolates:
-            resources = _NOTHING if isinstance(node, MapNode) else node.resources
-            confined = confine(resources, lease, label=reasons.task_name(task.step, task.index))
-            env = gpu_env(lease)
-        self._numbers += 1
-        running = Running(task, node, self._numbers, lease, confined)
-        self.running[running.number] = running
+            running.confine(numbers)
+        else:
+            running.members = [Member(number, 0, None, {}) for number in numbers]
         order = WorkOrder(
             store=self.prepared.store.url,
             flow=self.prepared.graph.name,
@@ -262,47 +249,55 @@ class Loop:
             index=task.index,
             attempt=task.attempt,
             backend=self.options.backend,
+            growths=running.growths,
         )
-        launch = (
-            Launch(running.number, order, node, env=env) if confined is None else Launch(running.number, order, node, confined.child, env)
-        )
-        self.executor.start(launch)
+        self._members.update({member.number: (running, member) for member in running.members})
+        for member in running.members:
+            setup = member.confined.child if member.confined is not None else ChildSetup()
+            self.executor.start(Launch(member.number, order, running.node, setup, member.env, member.rank))
 
     # --- ending --------------------------------------------------------------------------------------------------------------
 
     def _take(self, happening: Happening) -> None:
-        running = self.running[happening.number]
+        running, member = self._members[happening.number]
         if isinstance(happening, Began):
-            self._began(running, happening.pid)
+            self._began(running, member, happening.pid)
         elif isinstance(happening, Told):
             self._told(running, happening.record or self._stored(running))
         else:
-            self._ended(running, happening)
+            self._ended(running, member, happening.exit_code)
 
-    def _began(self, running: Running, pid: int) -> None:
-        task, now = running.task, time.time()
-        running.pid, running.began = pid, now
-        if running.confined is not None:
-            running.confined.watch(pid)
+    def _began(self, running: Running, member: Member, pid: int) -> None:
+        member.pid = pid
+        if member.confined is not None:
+            member.confined.watch(pid)
         if self.executor.isolates and not isinstance(running.node, MapNode):
-            self._logs.begin(running.number, task.step, task.index, task.attempt)
+            self._logs.begin(member.number, running.task, member.rank)
+        if running.ending is not None:
+            member.kill()
+        if member.rank:
+            return
+        task, running.began = running.task, time.time()
         limit = _timeout(running.node, self.prepared)
         if limit is not None and self.executor.isolates:
-            heapq.heappush(self._deadlines, (time.monotonic() + limit, running.number))
+            self._end_later(running, limit)
         gpus = running.lease.gpus if running.lease is not None else ()
         self.prepared.listener(
-            TaskStarted(step=task.step, index=task.index, attempt=task.attempt, started=now, host=self._host, pid=pid, gpus=gpus)
+            TaskStarted(step=task.step, index=task.index, attempt=task.attempt, started=running.began, host=self._host, pid=pid, gpus=gpus)
         )
-        if running.ending is not None:
-            self._kill(running, running.ending)
 
     def _told(self, running: Running, record: TaskRecord | None) -> None:
-        if record is not None and running.record is None:
-            running.record = record
-            self._hear(record)
+        """A task has ended. Its process goes by itself; further members of a gang are given a while to."""
+        if record is None or running.record is not None:
+            return
+        running.record = record
+        self._hear(record)
+        if len(running.members) > 1:
+            self._end_later(running, 0 if record.state == "failed" else _FAREWELL)
 
     def _hear(self, record: TaskRecord) -> None:
         """Take in how an attempt ended."""
+        self._count_growth(record)
         self.scheduler.on(record, time.monotonic())
         self.prepared.listener(record)
         self._write_verdicts()
@@ -310,56 +305,73 @@ class Loop:
         if failed and self.prepared.record.on_failure == "stop":
             self.scheduler.stop()
 
-    def _ended(self, running: Running, ended: Ended) -> None:
-        """A process is gone: give back what it held, and write its record if it could not."""
-        verdict = running.confined.verdict() if running.confined is not None else None
-        peak = running.confined.peak() if running.confined is not None else None
-        self._let_go(running)
-        self._logs.end(running.number)
-        del self.running[running.number]
+    def _count_growth(self, record: TaskRecord) -> None:
+        key, step = (record.step, record.index), self.prepared.graph.steps_by_id.get(record.step)
+        if record.final:
+            self._growths.pop(key, None)
+        elif record.reason is not None and record.reason.kind == OUT_OF_MEMORY and step is not None:
+            self._growths[key] = min(self._growths[key] + 1, growths_of(step.resources))
+
+    def _ended(self, running: Running, member: Member, exit_code: int | None) -> None:
+        """A process is gone. The last one gives back what the task held; without a record, its end is written here."""
+        member.gone, member.exit_code = True, exit_code
+        running.note_limits(member)
+        self._logs.end(member.number)
+        del self._members[member.number]
+        if not running.gone:
+            if running.record is None and (exit_code != 0 or member.rank == 0):
+                running.kill(self._why(running, member))
+            return
+        running.let_go()
+        del self.running[running.task]
+        self._told(running, self._stored(running))
         if running.record is None:
-            self._told(running, self._stored(running))
-        if running.record is None:
-            died = endings.over_limit(verdict, ended.exit_code) if verdict is not None else endings.died(ended.exit_code)
-            reason = running.ending or died
-            final = isinstance(running.node, MapNode) or running.task.attempt >= running.node.retry.retries
-            record = endings.record_of(running.task, running.node, reason, began=running.began, peak=peak, final=final, host=self._host)
-            self._told(running, self._files.end(record))
+            self._told(running, self._files.end(self._record_of(running, member)))
+
+    def _why(self, running: Running, member: Member) -> Reason:
+        if running.verdict is not None:
+            return endings.over_limit(running.verdict, member.exit_code)
+        return endings.died(member.exit_code, member.rank if len(running.members) > 1 else None)
+
+    def _record_of(self, running: Running, member: Member) -> TaskRecord:
+        """Return the record of an attempt that left none."""
+        reason = running.ending or self._why(running, member)
+        if reason.kind == "timeout" and running.began is not None:
+            reason = reason.model_copy(update={"used": round(time.time() - running.began, 3)})
+        node, attempt = running.node, running.task.attempt
+        grown = running.resources.memory is not None and running.resources.memory * nodes_of(node) >= (self.options.memory or inf)
+        kind = "error" if grown else reason.kind  # there is no more memory to retry with
+        final = isinstance(node, MapNode) or is_last(node, attempt, running.growths, kind)
+        return endings.record_of(running.task, node, reason, began=running.began, peak=running.peak, final=final, host=self._host)
 
     def _stored(self, running: Running) -> TaskRecord | None:
         return self._files.attempt(running.task.step, running.task.index, running.task.attempt)
 
-    def _let_go(self, running: Running) -> None:
-        if running.confined is not None:
-            running.confined.close()
-        if running.lease is not None:
-            running.lease.release()
-
     # --- killing -------------------------------------------------------------------------------------------------------------
+
+    def _end_later(self, running: Running, seconds: float) -> None:
+        """Kill a task after some seconds, if it still runs then: it has a timeout, or it is a gang whose first member has ended."""
+        if len(self._deadlines) > _MANY and len(self._deadlines) > 2 * len(self.running):
+            self._deadlines = [entry for entry in self._deadlines if entry[1] in self.running]
+            heapq.heapify(self._deadlines)
+        heapq.heappush(self._deadlines, (time.monotonic() + seconds, running.task))
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, number = heapq.heappop(self._deadlines)
-            running = self.running.get(number)
+            running = self.running.get(heapq.heappop(self._deadlines)[1])
             limit = _timeout(running.node, self.prepared) if running is not None else None
-            if running is not None and limit is not None and running.record is None:
-                used = time.time() - running.began if running.began is not None else limit
-                self._kill(running, endings.timed_out(limit, used))
-
-    def _kill(self, running: Running, reason: Reason) -> None:
-        running.ending = running.ending or reason
-        if running.pid is not None and self.executor.isolates:
-            if running.confined is not None:
-                running.confined.kill()
-            else:
-                kill_tree(running.pid)
+            if running is not None and running.record is not None:
+                running.kill(reasons.cancelled("the gang's first member has ended"))
+            elif running is not None and limit is not None:
+                running.kill(endings.timed_out(limit))
 
     def _cancel_all(self) -> None:
         """End everything that runs, and write that it was cancelled."""
         self.scheduler.stop()
         for running in list(self.running.values()):
-            self._kill(running, reasons.cancelled())
+            if self.executor.isolates:
+                running.kill(reasons.cancelled())
         deadline = time.monotonic() + _IDLE
         while self.running and time.monotonic() < deadline:
             for happening in self.executor.poll(1.0):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.errors import FlowbridgeError, UsageError
+from flowbridge.ir.attempts import is_last, with_memory
 from flowbridge.ir.control import MapNode
 from flowbridge.records import reasons
 from flowbridge.records.models import Reason, TaskRecord
@@ -56,6 +57,15 @@ def execute(run: RunSession, node: StepNode | MapNode, order: WorkOrder, told: d
         told.update(task.context.told())
 
 
+def accompany(run: RunSession, node: StepNode, order: WorkOrder) -> None:
+    """Run a step as a further member of its gang. What it returns is dropped: the gang's outputs are those of its first member."""
+    task = _StepTask(run, node, order, Loader(run.store, run.files, run.class_of))
+    ready = task.prepare(order.index)
+    if isinstance(ready, Ready):
+        with environment_of(node.environment), running(task.context):
+            task.call(ready)
+
+
 def _batch_of(run: RunSession, node: StepNode) -> int | None:
     return run.graph.maps_by_id[node.scope[-1]].batch if node.scope else None
 
@@ -69,7 +79,12 @@ class _StepTask:
         self.order = order
         self.loader = loader
         self.context = Context(
-            files=run.files, store=run.store, step=node.id, index=order.index, attempt=order.attempt, resources=node.resources
+            files=run.files,
+            store=run.store,
+            step=node.id,
+            index=order.index,
+            attempt=order.attempt,
+            resources=with_memory(node.resources, order.growths),
         )
 
     # --- one value each ------------------------------------------------------------------------------------------------------
@@ -91,12 +106,13 @@ class _StepTask:
         node = self.node
         if node.container is not None:
             return containers.run(node, dict(ready.inputs), self.loader, self.context)
-        function = self.run.function(node)
-        hints = self.run.hints(node)
-        positional, named = self.arguments(ready, hints.parameters)
-        value = function(*positional, **named)
-        del positional, named  # the inputs need not be in memory while the outputs are written
-        return outputs.save(node, outputs.split(node, value), self.run.store, hints.outputs(node))
+        value = self.call(ready)
+        return outputs.save(node, outputs.split(node, value), self.run.store, self.run.hints(node).outputs(node))
+
+    def call(self, ready: Ready) -> Any:
+        """Load the inputs and run the step; when it returns, the inputs are no longer in memory."""
+        positional, named = self.arguments(ready, self.run.hints(self.node).parameters)
+        return self.run.function(self.node)(*positional, **named)
 
     def arguments(self, ready: Ready, hints: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments by position (names ``*0``, ``*1`` ...) and by name."""
@@ -163,7 +179,7 @@ class _StepTask:
         try:
             made[place] = dict(self.produce(ready))
         except Exception as error:
-            last = self.order.attempt >= self.node.retry.retries
+            last = is_last(self.node, self.order.attempt, self.order.growths, "error")
             if not (self.node.allow_failure and last):
                 raise BatchItemError(f"item {index[-1]}: {type(error).__qualname__}: {error}") from error
             failed.append(reason_of(error, declared=self.node.resources.memory))

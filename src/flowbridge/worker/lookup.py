@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flowbridge.ir.attempts import last_attempt
 from flowbridge.records.expected import units_of
 from flowbridge.records.reasons import task_name, upstream
 
@@ -51,7 +52,7 @@ class Lookup:
         found = self._records.get(key)
         if found is None:
             step = self.graph.steps_by_id.get(node_id)
-            found = self.files.result(node_id, index, retries=step.retry.retries if step else 0)
+            found = self.files.result(node_id, index, retries=last_attempt(step) if step else 0)
             if found is not None:
                 self._make_room(1)
                 self._records[key] = found

@@ -17,6 +17,7 @@ class WorkOrder(FrozenModel):
         attempt: Counted from 0.
         backend: Name of the backend that gave the order.
         native: The task's name in the system behind the backend.
+        growths: How many attempts before this one ran out of memory and were given more (`ir.attempts`).
     """
 
     store: str
@@ -27,3 +28,4 @@ class WorkOrder(FrozenModel):
     attempt: int = 0
     backend: str = "local"
     native: str | None = None
+    growths: int = 0

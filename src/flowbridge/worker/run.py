@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.errors import FlowbridgeError, StoreError
+from flowbridge.ir.attempts import is_last, memory_at
 from flowbridge.ir.control import MapNode
 from flowbridge.records import reasons
 from flowbridge.records.models import Reason, TaskRecord, TaskStarted
@@ -55,7 +56,7 @@ def run_task(order: WorkOrder, *, session: Session | None = None) -> TaskRecord:
             except KeyboardInterrupt:
                 interrupted = True
             except BaseException as error:  # noqa: BLE001  (whatever a step raises, SystemExit included, ends the task and is told)
-                record = _failed(order, node, _told(error, run, node))
+                record = _failed(order, node, told_of(error, run, node, order))
             record = record.model_copy(
                 update={**told, "started": began, "finished": time.time(), "usage": meter.read(), "host": host(), "native": order.native}
             )
@@ -112,9 +113,9 @@ def _capture(session: Session, run: RunSession, order: WorkOrder, node: StepNode
     return logs.FdCapture(write, spool, echo=session.echo and mode == "fd", follow=mode == "fd")
 
 
-def _told(error: BaseException, run: RunSession, node: StepNode | MapNode) -> Reason:
-    """Return the reason, and print the traceback so that the log has it too."""
-    memory = None if isinstance(node, MapNode) else node.resources.memory
+def told_of(error: BaseException, run: RunSession, node: StepNode | MapNode, order: WorkOrder) -> Reason:
+    """Return the reason of a task that raised, and print the traceback so that the log has it too."""
+    memory = None if isinstance(node, MapNode) else memory_at(node.resources, order.growths)
     reason = reason_of(error, code_folder=_code_folder(run), declared=memory)
     sys.stderr.write(reason.traceback or f"{reason.message}\n")
     return reason
@@ -132,7 +133,7 @@ def _failed(order: WorkOrder, node: StepNode | MapNode, reason: Reason) -> TaskR
         index=order.index,
         attempt=order.attempt,
         state="failed",
-        final=step is None or order.attempt >= step.retry.retries,
+        final=step is None or is_last(step, order.attempt, order.growths, reason.kind),
         allowed=step is not None and step.allow_failure,
         reason=reason,
         finished=0,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -101,3 +103,68 @@ def in_memory(x: int) -> Any:
 
 
 IMPORTED_BY = os.getpid()
+
+
+def hoards(megabytes: int) -> list[Any]:
+    """Take memory if this is the first attempts, and tell what was allowed."""
+    held = bytearray(megabytes * 2**20)
+    for at in range(0, len(held), 4096):
+        held[at] = 1
+    return [context().attempt, context().resources.memory]
+
+
+def writes(megabytes: int) -> str:
+    (context().scratch / "large").write_bytes(bytes(megabytes * 2**20))
+    time.sleep(30)
+    return str(context().scratch)
+
+
+def scratch(x: int) -> str:
+    (context().scratch / "small").write_bytes(b"x")
+    return str(context().scratch)
+
+
+def rendezvous(x: int) -> dict[str, Any]:
+    """Meet the other members over the address that all were given; the first collects what each is."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "CUDA_VISIBLE_DEVICES", "MASTER_ADDR", "MASTER_PORT")
+    own = {name: os.environ[name] for name in names}
+    address = (own["MASTER_ADDR"], int(own["MASTER_PORT"]))
+    print("member", own["RANK"], flush=True)
+    if own["RANK"] != "0":
+        with _connected(address) as connection:
+            connection.sendall(json.dumps(own).encode())
+        return own
+    with socket.create_server(address) as server:
+        server.settimeout(20)
+        others = []
+        for _ in range(int(own["WORLD_SIZE"]) - 1):
+            connection, _ = server.accept()
+            with connection, connection.makefile() as stream:
+                others.append(json.loads(stream.read()))
+    return {"members": sorted([own, *others], key=lambda m: m["RANK"])}
+
+
+def _connected(address: tuple[str, int]) -> socket.socket:
+    while True:
+        try:
+            return socket.create_connection(address, timeout=20)
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+
+
+def one_member_fails(folder: str, how: str) -> int:
+    (Path(folder) / f"pid{os.environ['RANK']}").write_text(str(os.getpid()))
+    if os.environ["RANK"] == "1":
+        if how == "raises":
+            raise ValueError("member one is not well")
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+    return 1
+
+
+def first_member_ends(folder: str) -> int:
+    (Path(folder) / f"pid{os.environ['RANK']}").write_text(str(os.getpid()))
+    if os.environ["RANK"] == "0":
+        raise ValueError("member zero is not well")
+    time.sleep(60)
+    return 1

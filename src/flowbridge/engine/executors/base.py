@@ -25,6 +25,7 @@ class Launch:
         node: Its step or map.
         setup: What the fresh process does to itself before any code of the user runs.
         env: Environment variables on top of those of the driver.
+        rank: Of a gang: which member it is.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Launch:
     node: StepNode | MapNode
     setup: ChildSetup = field(default_factory=ChildSetup)
     env: Mapping[str, str] = field(default_factory=dict)
+    rank: int = 0
 
 
 class Began(NamedTuple):

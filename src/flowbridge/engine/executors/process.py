@@ -63,7 +63,7 @@ class ProcessExecutor:
 
     def start(self, launch: Launch) -> None:
         """Start a task in a fresh process."""
-        order = ChildOrder(launch.number, launch.order.model_dump_json().encode(), launch.setup, tuple(launch.env.items()))
+        order = ChildOrder(launch.number, launch.order.model_dump_json().encode(), launch.setup, tuple(launch.env.items()), launch.rank)
         if self.template.gone:
             self._renew()
         self.template.wait_ready()
