@@ -79,7 +79,12 @@ class Submission(Protocol):
 
 
 class Backend(Protocol):
-    """One way to run flows. Found by name through the entry-point group ``flowbridge.backends``; made without arguments."""
+    """One way to run flows. Found by name through the entry-point group ``flowbridge.backends``; made without arguments.
+
+    A backend may have two more methods. ``admit(profile, *, max_parallel) -> Profile`` refuses, before anything is written, what cannot be
+    started here and now (a package is missing), and returns the profile with what it fills in. ``attach(run) -> Submission`` takes up a run
+    that another process started.
+    """
 
     name: str
     support: Mapping[Feature, Support]

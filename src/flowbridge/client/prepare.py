@@ -50,7 +50,11 @@ def prepare(traced: TracedFlow, params: Mapping[str, Any], profile: Profile, opt
         UsageError: The backend cannot run the flow (lists every gap), or a step or parameter cannot travel.
         StoreError: The store cannot be written.
     """
-    refuse_gaps(get_backend(profile.backend), traced.graph, profile)
+    backend = get_backend(profile.backend)
+    admit = getattr(backend, "admit", None)
+    if admit is not None:
+        profile = admit(profile, max_parallel=options.max_parallel)
+    refuse_gaps(backend, traced.graph, profile)
     _refuse_secrets(traced.graph.name, params)
     bundle = _bundle(traced, profile.backend)
     graph = _with_code(traced.graph, bundle)

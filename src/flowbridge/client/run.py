@@ -6,6 +6,8 @@ import importlib
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from flowbridge.backends.base import PreparedRun
+from flowbridge.backends.registry import get_backend
 from flowbridge.client.sources import Source
 from flowbridge.client.tasks import Task, Tasks, by_task, find_node
 from flowbridge.errors import RunFailedError, UsageError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from flowbridge.ir.control import MapNode
     from flowbridge.ir.flow import FlowGraph, StepNode
     from flowbridge.records.models import RunEnd, RunRecord, RunState, TaskRecord, TaskStarted
+    from flowbridge.settings import Profile
     from flowbridge.worker.session import RunSession
 
 R = TypeVar("R")
@@ -30,7 +33,15 @@ _POLL_MOST = 2.0
 class Run(Generic[R]):
     """One run of a flow, going on or over. Everything is read from its records, so any machine that reaches the store sees the same."""
 
-    def __init__(self, session: RunSession, *, submission: Submission | None = None, result_class: type | None = None) -> None:
+    def __init__(
+        self,
+        session: RunSession,
+        *,
+        submission: Submission | None = None,
+        result_class: type | None = None,
+        profile: Profile | None = None,
+    ) -> None:
+        self._profile = profile
         self._source = Source(session)
         self._files = session.files
         self._submission = submission
@@ -145,6 +156,8 @@ class Run(Generic[R]):
         Returns:
             This run.
         """
+        if self._submission is None and self.end is None:
+            self._submission = self._attached()
         if self._submission is not None:
             self._submission.wait(timeout)
             return self
@@ -178,12 +191,24 @@ class Run(Generic[R]):
         """
         if self.end is not None:
             return
+        self._submission = self._submission or self._attached()
         if self._submission is None:
             where = f" on {self.record.host}" if self.record.host else ""
             raise UsageError(
                 f"Run {self.id} was started by another process{where}; end it there (Ctrl-C), or in {self.url or 'its own system'}."
             )
         self._submission.cancel()
+
+    def _attached(self) -> Submission | None:
+        """Take up a run that another process started, where its backend can."""
+        backend = get_backend(self.backend)
+        attach = getattr(backend, "attach", None)
+        if attach is None or self._profile is None:
+            return None
+        session = self._source.session
+        run = PreparedRun(graph=self.graph, record=self.record, store=session.store, files=self._files, profile=self._profile)
+        submission: Submission = attach(run)
+        return submission
 
     # --- its tasks -----------------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
     from flowbridge.client.tasks import Task
     from flowbridge.records.files import RunFiles
+    from flowbridge.settings import Profile
 
 _STATES: tuple[RunState, ...] = ("pending", "running", "done", "failed", "cancelled")
 
@@ -37,9 +38,10 @@ def get_run(run: str, *, store: str | None = None, profile: str | None = None) -
         RunNotFoundError: No run goes by that name, or several do.
         ConfigError: The configuration is wrong.
     """
-    opened = open_store(profile_of(profile, store=store))
+    settings = profile_of(profile, store=store)
+    opened = open_store(settings)
     known = Runs(opened.content)
-    return _run(opened, known.latest() if run == "latest" else known.find(run))
+    return _run(opened, known.latest() if run == "latest" else known.find(run), settings)
 
 
 def runs(
@@ -69,9 +71,10 @@ def runs(
     if status is not None and status not in _STATES:
         raise ConfigError(f"Unknown status {status!r}. Known: {', '.join(_STATES)}.{suggest(status, _STATES)}")
     condition = Where.parse(where) if where is not None else None
-    opened = open_store(profile_of(profile, store=store))
+    settings = profile_of(profile, store=store)
+    opened = open_store(settings)
     known = Runs(opened.content)
-    found: Iterable[Run[Any]] = (_run(opened, files) for files in known.read(known.list(flow)))
+    found: Iterable[Run[Any]] = (_run(opened, files, settings) for files in known.read(known.list(flow)))
     if status is not None:
         found = (r for r in found if r.status == status)
     if condition is not None:
@@ -82,8 +85,8 @@ def runs(
     return RunList(listed[:limit])
 
 
-def _run(store: Store, files: RunFiles) -> Run[Any]:
-    return Run(RunSession(store, files, None, None))
+def _run(store: Store, files: RunFiles, profile: Profile) -> Run[Any]:
+    return Run(RunSession(store, files, None, None), profile=profile)
 
 
 class RunList(Sequence[Run[Any]]):

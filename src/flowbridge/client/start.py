@@ -6,10 +6,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from flowbridge.artifacts.layout import run_dir
 from flowbridge.backends.registry import get_backend
 from flowbridge.client.options import RunOptions
 from flowbridge.client.prepare import prepare
 from flowbridge.client.run import Run
+from flowbridge.errors import UsageError
 from flowbridge.records.finish import finalise
 from flowbridge.worker.session import RunSession
 
@@ -42,11 +44,15 @@ def run(flow: Flow[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], se
 
 
 def start(traced: TracedFlow, prepared: PreparedRun) -> Run[Any]:
-    """Hand a prepared run to its backend. If that fails, the run is closed, so that none is left that will never go on."""
+    """Hand a prepared run to its backend. If that fails, no run is left that will never go on: it is taken away, or closed."""
     try:
         submission = get_backend(prepared.profile.backend).submit(prepared)
+    except UsageError:
+        content = prepared.store.content
+        content.delete(content.list(run_dir(prepared.record.flow, prepared.record.id)))
+        raise
     except BaseException:
         finalise(prepared.graph, prepared.files, cancelled=True)
         raise
     session = RunSession(prepared.store, prepared.files, prepared.functions, prepared.graph)
-    return Run(session, submission=submission, result_class=traced.result_class)
+    return Run(session, submission=submission, result_class=traced.result_class, profile=prepared.profile)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 from flowbridge.backends.base import Compiled
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.gaps import find_gaps, find_notes
-from flowbridge.backends.kubeflow.options import options_of
+from flowbridge.backends.kubeflow.options import LOCAL, options_of
 from flowbridge.backends.kubeflow.support import TABLE
-from flowbridge.errors import UnsupportedError
+from flowbridge.errors import MissingExtraError, UnsupportedError
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
@@ -59,6 +60,16 @@ class KubeflowBackend:
         from flowbridge.backends.kubeflow.schedule import deploy  # noqa: PLC0415
 
         return deploy(graph, record, store, profile)
+
+    def admit(self, profile: Profile, *, max_parallel: int | None = None) -> Profile:
+        """Refuse a run that cannot start here and now, before anything is written. Where no host is named, kfp's local runner serves."""
+        if max_parallel is not None:
+            raise UnsupportedError(self.name, [NO_LIMIT])
+        if options_of(profile).host is None:
+            profile = profile.model_copy(update={"kubeflow": {**profile.kubeflow, "host": LOCAL}})
+        if options_of(profile).local and importlib.util.find_spec("kfp") is None:
+            raise MissingExtraError.needed("Running Kubeflow pipelines on this machine (kubeflow.host = 'local')", "kfp", "kubeflow")
+        return profile
 
     def submit(self, run: PreparedRun) -> Submission:
         """Start the run on the server of the profile, or with kfp's local runner."""
