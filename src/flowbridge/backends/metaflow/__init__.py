@@ -1,0 +1,1 @@
+"""Flows as Metaflow FlowSpecs: any DAG, every way Metaflow runs it."""

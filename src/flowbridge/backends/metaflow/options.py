@@ -1,0 +1,99 @@
+"""The settings of the ``[profiles.X.metaflow]`` table as this backend uses them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+from pydantic import Field, ValidationError
+
+from flowbridge.errors import ConfigError
+from flowbridge.ir.base import FrozenModel, JsonValue
+
+if TYPE_CHECKING:
+    from flowbridge.settings import Profile
+
+Target = Literal["local", "kubernetes", "batch", "argo-workflows", "step-functions", "airflow"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+Compute = Literal["local", "kubernetes", "batch"]
+
+COMPUTE: dict[Target, Compute] = {
+    "local": "local",
+    "kubernetes": "kubernetes",
+    "batch": "batch",
+    "argo-workflows": "kubernetes",
+    "step-functions": "batch",
+    "airflow": "kubernetes",
+}
+"""Where the steps of a target run."""
+
+DEPLOYED: tuple[Target, ...] = ("argo-workflows", "step-functions", "airflow")
+"""Targets that are created once and then start by themselves; all their steps run in containers."""
+
+
+class MetaflowOptions(FrozenModel):
+    """Everything a profile may say about Metaflow.
+
+    Attributes:
+        target: What runs the flow.
+        datastore: Where Metaflow keeps its own artifacts; None: ``local`` for the target ``local``, else what Metaflow is configured for.
+        datastore_root: Folder or URL of that datastore; None: beside the store for ``local``, else what Metaflow is configured for.
+        metadata: Metaflow's metadata provider; None: ``local`` for the target ``local``, else what Metaflow is configured for.
+        max_workers: Tasks that Metaflow's local scheduler keeps going at once.
+        image: Container image of steps that name none.
+        kubernetes: Arguments of every ``@kubernetes``.
+        batch: Arguments of every ``@batch``.
+        gpu_label: Node label that `gpu_type` must match on Kubernetes.
+        gpu_queues: For AWS Batch: the job queue whose machines have a kind of GPU.
+        env: Variables for Metaflow's own processes, such as ``METAFLOW_DATASTORE_SYSROOT_S3``; nothing secret.
+        cards: Whether each task gets a card.
+        warm: Whether tasks on this machine are forked from a process that has flowbridge and the flow loaded already.
+        trim: Whether Metaflow loads only those of its plug-ins that the flow needs; only for the target ``local``.
+        python: Interpreter that Metaflow runs with; None: this one.
+    """
+
+    target: Target = "local"
+    datastore: Literal["local", "s3", "azure", "gs"] | None = None
+    datastore_root: str | None = None
+    metadata: Literal["local", "service"] | None = None
+    max_workers: int | None = Field(default=None, ge=1)
+    image: str | None = None
+    kubernetes: dict[str, JsonValue] = {}
+    batch: dict[str, JsonValue] = {}
+    gpu_label: str = "nvidia.com/gpu.product"
+    gpu_queues: dict[str, str] = {}
+    env: dict[str, str] = {}
+    cards: bool = True
+    warm: bool = True
+    trim: bool = True
+    python: str | None = None
+
+    @property
+    def compute(self) -> Compute:
+        """Where steps run that name no place of their own."""
+        return COMPUTE[self.target]
+
+    @property
+    def deployed(self) -> bool:
+        """The target is created once and starts by itself."""
+        return self.target in DEPLOYED
+
+
+def options_of(profile: Profile) -> MetaflowOptions:
+    """Return the Metaflow settings of a profile.
+
+    Raises:
+        ConfigError: A setting is unknown, or has the wrong type or form; names each.
+    """
+    known = MetaflowOptions.model_fields
+    unknown = [key for key in profile.metaflow if key not in known]
+    if unknown:
+        raise ConfigError.unknown_key(unknown[0], known, _where(profile))
+    try:
+        return MetaflowOptions.model_validate(profile.metaflow)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"Wrong settings in {_where(profile)}: {problems}") from error
+
+
+def _where(profile: Profile) -> str:
+    return f"[profiles.{profile.name}.metaflow]" if profile.name else "the metaflow settings"

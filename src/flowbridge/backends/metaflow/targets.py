@@ -1,0 +1,105 @@
+"""What `flowbridge compile` writes: the FlowSpec, the flow and its code beside it, and for a deployed target its artefact."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowbridge.backends.base import Compiled
+from flowbridge.backends.metaflow.compile import compile_flow
+from flowbridge.backends.metaflow.home import global_arguments, python_of
+from flowbridge.backends.metaflow.notes import find_notes
+from flowbridge.backends.metaflow.options import options_of
+from flowbridge.backends.metaflow.standalone import CODE_SUFFIX, FLOW_SUFFIX
+from flowbridge.backends.metaflow.status import own_error
+from flowbridge.errors import BackendError, FlowError, MissingExtraError
+from flowbridge.ir.fingerprint import dump
+from flowbridge.packaging.bundle import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from flowbridge.backends.metaflow.options import MetaflowOptions
+    from flowbridge.ir.flow import FlowGraph
+    from flowbridge.settings import Profile
+
+_ARTEFACTS = {"argo-workflows": "argo.json", "step-functions": "states.json", "airflow": "airflow.py"}
+_NEEDS = {"argo-workflows": "kubernetes", "step-functions": "boto3"}
+_PATIENCE = 600
+
+
+def compile_for(graph: FlowGraph, profile: Profile) -> Compiled:
+    """Return the files of a flow: its FlowSpec first.
+
+    Raises:
+        BackendError: Metaflow cannot make the artefact of the target; its own words are in the message.
+        MissingExtraError: A package that it needs for that is not installed.
+    """
+    options = options_of(profile)
+    file = compile_flow(graph, profile)
+    notes = find_notes(graph, profile)
+    files = {f"{graph.name}.py": file.text.encode(), f"{graph.name}{FLOW_SUFFIX}": dump(graph)}
+    code, problem = _code(graph)
+    if code is not None:
+        files[f"{graph.name}{CODE_SUFFIX}"] = code
+    else:
+        notes.append(f"the code of the steps is not beside the FlowSpec, so it only runs through flowbridge: {problem}")
+    if options.deployed:
+        name = f"{graph.name}.{_ARTEFACTS[options.target]}"
+        files[name] = make_artefact(files, file.name, options)
+        notes.append(f"{name} is what Metaflow made for {options.target}")
+    return Compiled(files, notes)
+
+
+def _code(graph: FlowGraph) -> tuple[bytes | None, str]:
+    """Return the code bundle of a flow whose modules this process has; else why there is none."""
+    functions: dict[str, Callable[..., Any]] = {}
+    for node in graph.steps:
+        if node.code is None:
+            continue
+        try:
+            found: Any = sys.modules.get(node.code.module) or importlib.import_module(node.code.module)
+            for part in node.code.qualname.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            return None, f"{node.code.module}.{node.code.qualname} cannot be imported here ({error})"
+        functions[node.id] = getattr(found, "function", None) or getattr(found, "__wrapped__", found)
+    try:
+        return build(functions).data, ""
+    except FlowError as error:
+        return None, "; ".join(error.problems)
+
+
+def make_artefact(files: dict[str, bytes], flow: str, options: MetaflowOptions) -> bytes:
+    """Have Metaflow make what a target is deployed with, without deploying it."""
+    needed = _NEEDS.get(options.target)
+    if needed is not None and importlib.util.find_spec(needed) is None:
+        raise MissingExtraError.needed(f"Metaflow's {options.target}", needed, "metaflow")
+    with tempfile.TemporaryDirectory(prefix="flowbridge-") as name:
+        folder = Path(name)
+        for part, content in files.items():
+            (folder / part).write_bytes(content)
+        main = next(iter(files))
+        if options.target == "airflow":
+            _metaflow(folder, main, options, ["airflow", "create", "dag.py"])
+            return (folder / "dag.py").read_bytes()
+        output = _metaflow(folder, main, options, [options.target, "create", "--only-json"])
+    start = output.find(b"{")
+    if start < 0:
+        raise BackendError(f"Metaflow made nothing for {options.target} of {flow}: {output.decode(errors='replace')[-2000:]}")
+    return output[start:]
+
+
+def _metaflow(folder: Path, main: str, options: MetaflowOptions, command: Sequence[str]) -> bytes:
+    arguments = [python_of(options), main, "--quiet", *global_arguments(options), *command]
+    env = {**os.environ, **options.env}
+    done = subprocess.run(arguments, cwd=folder, env=env, capture_output=True, timeout=_PATIENCE, check=False)
+    if done.returncode:
+        said = own_error((done.stdout + done.stderr).decode(errors="replace").splitlines()[-40:])
+        raise BackendError(f"Metaflow refused {' '.join(command)}: {said}")
+    return done.stdout

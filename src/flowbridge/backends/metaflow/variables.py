@@ -1,0 +1,12 @@
+"""The variables by which flowbridge tells the processes of a Metaflow run about it."""
+
+STORE = "FLOWBRIDGE_METAFLOW_STORE"
+"""URL of the store, where it is not the one that the file names."""
+RUN = "FLOWBRIDGE_METAFLOW_RUN"
+"""Id of the run, where flowbridge made it before Metaflow started."""
+HELPER = "FLOWBRIDGE_METAFLOW_HELPER"
+"""Path of the warm helper's socket."""
+CARDS = "FLOWBRIDGE_METAFLOW_CARDS"
+"""``0`` where no cards are wanted."""
+FOLDER = "_FLOWBRIDGE_FOLDER"
+"""Folder that steps run in: the one that the run was started from."""
