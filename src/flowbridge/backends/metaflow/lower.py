@@ -83,7 +83,7 @@ class Open:
     entered: bool = False
 
 
-Emission = Generator["Emission", "Open | None", Open]
+Emission = Generator["Emission", Open, Open]
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ def _trampoline(emission: Emission) -> Open:
     value: Open | None = None
     while stack:
         try:
-            called = stack[-1].send(value)
+            called = next(stack[-1]) if value is None else stack[-1].send(value)
         except StopIteration as done:
             stack.pop()
             value = done.value
