@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -124,17 +125,18 @@ class _StepTask:
                 extra.append((int(name[1:]), value))
             else:
                 named[name] = value
-        if not extra:
-            return [], named
-        return self.before_extras(named) + [value for _, value in sorted(extra, key=lambda pair: pair[0])], named
+        positional = self.leading(named, before_extras=bool(extra))
+        return positional + [value for _, value in sorted(extra, key=lambda pair: pair[0])], named
 
-    def before_extras(self, named: dict[str, Any]) -> list[Any]:
-        """Take out of the named arguments those that stand before ``*args``, which can then only be given by position."""
-        import inspect  # noqa: PLC0415  (only for functions with *args)
-
+    def leading(self, named: dict[str, Any], *, before_extras: bool) -> list[Any]:
+        """Take out of the named arguments those that can only be given by position: before ``/``, and before ``*args`` where some are given."""
+        function = self.run.function(self.node)
         found = []
-        for parameter in inspect.signature(self.run.function(self.node)).parameters.values():
-            if parameter.kind is parameter.VAR_POSITIONAL:
+        for parameter in inspect.signature(function).parameters.values():
+            extras_follow = before_extras and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+            if parameter.kind is not parameter.POSITIONAL_ONLY and not extras_follow:
+                break
+            if parameter.name not in named and not before_extras:
                 break
             found.append(named.pop(parameter.name) if parameter.name in named else parameter.default)
         return found
