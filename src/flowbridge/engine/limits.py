@@ -238,7 +238,7 @@ def _threads(cpu: float) -> int:
 def _enter(folder: Path) -> None:
     """Enter a cgroup. On v1 a process of one thread takes the short way: moving it as a thread waits for no grace period (5 ms)."""
     tasks = folder / "tasks"
-    alone = tasks.exists() and sum(1 for _ in os.scandir("/proc/self/task")) == 1
+    alone = tasks.exists() and len(list(Path("/proc/self/task").iterdir())) == 1
     fd = os.open(tasks if alone else folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, b"0")

@@ -82,11 +82,12 @@ def processes() -> Iterator[ProcessInfo]:
     if not has_proc():
         yield from _processes_by_psutil()
         return
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            info = _info(int(entry.name))
-            if info is not None:
-                yield info
+    with os.scandir("/proc") as entries:
+        names = [e.name for e in entries]
+    for name in names:
+        info = _info(int(name)) if name.isdigit() else None
+        if info is not None:
+            yield info
 
 
 def adopt_orphans() -> None:
@@ -154,7 +155,8 @@ def _children(pid: int) -> list[int] | None:
     if not _lists_children():
         return None
     try:
-        threads = [t.name for t in os.scandir(f"/proc/{pid}/task")]
+        with os.scandir(f"/proc/{pid}/task") as entries:
+            threads = [t.name for t in entries]
     except OSError:  # it has just ended
         return []
     return [int(child) for t in threads for child in (read_proc(pid, f"task/{t}/children") or b"").split()]
