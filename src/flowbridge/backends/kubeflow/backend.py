@@ -44,7 +44,7 @@ class KubeflowBackend:
 
     def attach(self, run: PreparedRun) -> Submission:
         """Take up again a run that another process started, to wait for it or to end it."""
-        from flowbridge.backends.kubeflow.submit import attach  # noqa: PLC0415
+        from flowbridge.backends.kubeflow.attach import attach  # noqa: PLC0415
 
         return attach(run)
 

@@ -23,7 +23,7 @@ METRICS, REPORT = "metrics", "report"
 EXECUTOR_INPUT = "{{$}}"
 IN_CONTAINER = "FLOWBRIDGE_IN_CONTAINER"
 """Tells the worker that it runs in the image of a container step already (`worker/containers.py`)."""
-ATTEMPT = "{{retries}}"
+ATTEMPT, NEXT = "{{retries}}", "next"
 
 
 def index_input(depth: int) -> str:
@@ -41,6 +41,7 @@ class Interface:
         outputs: Names of the output artifacts.
         parameters: Declarations of flow parameters it takes, for pods that may have to begin the run.
         retried: It has a retry policy, so that the server fills in the attempt.
+        grows: It may be tried again in its own pod, so that only the records can count its attempts.
         soft: Its failure stays in the records.
     """
 
@@ -49,7 +50,15 @@ class Interface:
     outputs: tuple[str, ...] = ()
     parameters: tuple[tuple[str, str], ...] = ()
     retried: bool = False
+    grows: bool = False
     soft: bool = False
+
+    @property
+    def attempt(self) -> str:
+        """What the pod is told about the attempt."""
+        if self.grows:
+            return NEXT
+        return ATTEMPT if self.retried else "0"
 
     @property
     def text(self) -> str:
@@ -99,7 +108,7 @@ class Components:
                 "--interface",
                 interface.text,
                 "--attempt",
-                ATTEMPT if interface.retried else "0",
+                interface.attempt,
                 *(["--soft"] if interface.soft else []),
                 *(["--lock", self.locks[node.id]] if node is not None and node.id in self.locks else []),
                 "--executor-input",

@@ -22,16 +22,18 @@ from flowbridge.backends.kubeflow.locks import place_locks
 from flowbridge.backends.kubeflow.options import options_of
 from flowbridge.backends.kubeflow.pod import OPTIONS, TRUST
 from flowbridge.backends.kubeflow.submit import located, shown_parameters
-from flowbridge.engine.process_tree import kill_tree
-from flowbridge.errors import MissingExtraError
+from flowbridge.engine.process_tree import is_alive, kill_tree, started_at
+from flowbridge.errors import MissingExtraError, UsageError
 from flowbridge.records.finish import finalise
 from flowbridge.records.models import RunNative
 from flowbridge.records.watch import Watcher
+from flowbridge.worker.run import host
 
 if TYPE_CHECKING:
     from flowbridge.records.models import RunState
 
 POLL = 0.1
+PREFIX = "local-"
 TAIL = 2000
 
 
@@ -66,8 +68,22 @@ def submit_local(run: PreparedRun) -> LocalSubmission:
         start_new_session=True,
     )
     log.close()
-    run.files.set_native(RunNative(backend="kubeflow", id=f"local-{process.pid}"))
+    run.files.set_native(RunNative(backend="kubeflow", id=f"{PREFIX}{process.pid}-{started_at(process.pid)}"))
     return LocalSubmission(run=run, process=process, folder=folder)
+
+
+def attach_local(run: PreparedRun, native: str) -> AttachedSubmission:
+    """Take up a run that another process of this machine started under kfp's local runner.
+
+    Raises:
+        UsageError: It was started on another machine.
+    """
+    if run.record.host != host():
+        raise UsageError(
+            f"Run {run.record.id} goes on under kfp's local runner on {run.record.host or 'another machine'}; it can be ended there only"
+        )
+    pid, started = native.removeprefix(PREFIX).split("-")
+    return AttachedSubmission(run=run, pid=int(pid), started=int(started))
 
 
 def _environment(run: PreparedRun) -> dict[str, str]:
@@ -129,3 +145,30 @@ class LocalSubmission:
     def _tell(self) -> None:
         for event in self._watcher.poll():
             self.run.listener(event)
+
+
+@dataclass
+class AttachedSubmission:
+    """A run under kfp's local runner that another process started."""
+
+    run: PreparedRun
+    pid: int
+    started: int
+
+    def wait(self, timeout: float | None = None) -> RunState:
+        """Wait until the run is over (or `timeout` seconds) and return its state."""
+        until = None if timeout is None else time.monotonic() + timeout
+        watcher = Watcher(self.run.files)
+        while is_alive(self.pid, self.started):
+            for event in watcher.poll():
+                self.run.listener(event)
+            if until is not None and time.monotonic() >= until:
+                return "running"
+            time.sleep(POLL)
+        return finalise(self.run.graph, self.run.files).state
+
+    def cancel(self) -> None:
+        """Kill the runner with all its tasks and close the run's records."""
+        if is_alive(self.pid, self.started):
+            kill_tree(self.pid)
+        finalise(self.run.graph, self.run.files, cancelled=True)

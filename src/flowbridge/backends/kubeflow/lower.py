@@ -75,6 +75,7 @@ class Lowering:
             outputs=tuple(output_name(port.name) for port in node.outputs),
             parameters=self.parameters if starts else (),
             retried=node.retry.retries > 0,
+            grows=node.resources.memory_max is not None,
             soft=node.id in self.soft,
         )
         task = self._task(interface, name, ".".join((*node.group, node.name)), node, needs)

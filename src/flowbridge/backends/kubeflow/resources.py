@@ -35,15 +35,18 @@ def cores(cpu: float) -> str:
 
 
 def container_resources(resources: Resources, options: KubeflowOptions) -> Json:
-    """Return the `resources` of a container: what is requested is the limit too, so a declared amount is kept and held."""
+    """Return the `resources` of a container: what is requested is the limit too, so a declared amount is kept and held.
+
+    Only `memory_max` goes beyond what is requested: the pod holds the step to less, until it has run out of that.
+    """
     result: Json = {}
     if resources.cpu is not None:
         result |= {"cpuLimit": float(resources.cpu), "cpuRequest": float(resources.cpu)}
         result |= {"resourceCpuLimit": cores(resources.cpu), "resourceCpuRequest": cores(resources.cpu)}
     if resources.memory is not None:
-        text = quantity(resources.memory)
-        result |= {"memoryLimit": resources.memory / _GIGA, "memoryRequest": resources.memory / _GIGA}
-        result |= {"resourceMemoryLimit": text, "resourceMemoryRequest": text}
+        most = max(resources.memory, resources.memory_max or 0)
+        result |= {"memoryLimit": most / _GIGA, "memoryRequest": resources.memory / _GIGA}
+        result |= {"resourceMemoryLimit": quantity(most), "resourceMemoryRequest": quantity(resources.memory)}
     if resources.gpu is not None:
         kind = gpu_resource(resources, options)
         count = str(math.ceil(resources.gpu))

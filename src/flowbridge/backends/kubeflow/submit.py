@@ -17,7 +17,7 @@ from flowbridge.backends.kubeflow.parameters import shown
 from flowbridge.backends.kubeflow.rest import AccessDeniedError, NotOnServerError, Server, ServerUnreachableError
 from flowbridge.backends.kubeflow.status import complete, is_over, message_of
 from flowbridge.backends.kubeflow.wheel import place_wheel
-from flowbridge.errors import UnsupportedError, UsageError
+from flowbridge.errors import UnsupportedError
 from flowbridge.records.finish import finalise
 from flowbridge.records.models import RunNative
 from flowbridge.records.watch import Watcher
@@ -60,21 +60,6 @@ def submit(run: PreparedRun) -> ServerSubmission:
         server.terminate(native)
         raise
     return ServerSubmission(run=run, server=server, native=native, options=options, tasks=pipeline.tasks)
-
-
-def attach(run: PreparedRun) -> ServerSubmission:
-    """Take up again a run that another process started on a Kubeflow server.
-
-    Raises:
-        ConfigError: No server is set.
-        UsageError: The run was never submitted to one.
-    """
-    options = options_of(run.profile)
-    native = run.files.native()
-    if native is None or native.backend != "kubeflow" or native.id.startswith("local-"):
-        raise UsageError(f"Run {run.record.id} was not submitted to a Kubeflow server, so there is nothing to take up")
-    tasks = compile_flow(run.graph, located(run.profile, run.store)).tasks
-    return ServerSubmission(run=run, server=Server(options), native=native.id, options=options, tasks=tasks)
 
 
 def complete_pipeline(

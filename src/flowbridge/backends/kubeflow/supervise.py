@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowbridge.engine.endings import died, over_limit, timed_out
 from flowbridge.engine.limits import confine, kill_tree
+from flowbridge.ir.attempts import OUT_OF_MEMORY, growths_of, is_last, with_memory
 from flowbridge.ir.control import MapNode
 from flowbridge.records import reasons
-from flowbridge.records.models import Reason, TaskRecord, TaskStarted
+from flowbridge.records.models import Reason, TaskRecord
+from flowbridge.worker.logs import rescue
 from flowbridge.worker.run import run_task
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from flowbridge.engine.limits import Confined
     from flowbridge.ir.flow import StepNode
+    from flowbridge.ir.resources import Resources
     from flowbridge.worker.order import WorkOrder
     from flowbridge.worker.session import RunSession, Session
 
@@ -40,6 +44,8 @@ def stopped(run: RunSession, order: WorkOrder) -> TaskRecord | None:
 def execute(order: WorkOrder, session: Session, run: RunSession, *, lock: str | None = None) -> TaskRecord:
     """Run a task and return its record, whatever becomes of the process it runs in.
 
+    A step with `memory_max` that ran out of memory is tried again at once with more, in this pod, whose limit is the most it may get.
+
     Args:
         order: Which task.
         session: What this process keeps between tasks.
@@ -47,13 +53,24 @@ def execute(order: WorkOrder, session: Session, run: RunSession, *, lock: str | 
         lock: Digest of the step's locked environment, where it has one.
     """
     node = run.graph.node(order.step)
-    if isinstance(node, MapNode):
-        return run_task(order, session=session)
-    if _simple(node):
+    if isinstance(node, MapNode) or _simple(node):
         return run_task(order, session=session)
     from flowbridge.backends.kubeflow.locks import interpreter_for  # noqa: PLC0415  (only steps that need a process beside)
 
-    return _in_child(order, run, node, str(interpreter_for(node, lock, run.store)))
+    python = str(interpreter_for(node, lock, run.store))
+    order = order.model_copy(update={"growths": _growths_before(run, node, order)})
+    while True:
+        record = _in_child(order, run, node, python)
+        if record.final or record.reason is None or record.reason.kind != OUT_OF_MEMORY or order.growths >= growths_of(node.resources):
+            return record
+        order = order.model_copy(update={"attempt": order.attempt + 1, "growths": order.growths + 1})
+
+
+def _growths_before(run: RunSession, node: StepNode, order: WorkOrder) -> int:
+    """Return how many attempts before this one ran out of memory and were given more."""
+    most = growths_of(node.resources)
+    before = [run.files.attempt(order.step, order.index, n) for n in range(order.attempt)] if most else []
+    return min(most, sum(1 for r in before if r is not None and r.reason is not None and r.reason.kind == OUT_OF_MEMORY))
 
 
 def _simple(node: StepNode) -> bool:
@@ -65,16 +82,18 @@ def _simple(node: StepNode) -> bool:
 
 def _in_child(order: WorkOrder, run: RunSession, node: StepNode, python: str) -> TaskRecord:
     scratch = SCRATCH if node.resources.disk and SCRATCH.is_dir() else None
-    resources = node.resources if scratch is not None else node.resources.model_copy(update={"disk": None})
+    resources = with_memory(node.resources, order.growths)
+    if scratch is None:
+        resources = resources.model_copy(update={"disk": None})
     confined = confine(resources, None, label=reasons.task_name(order.step, order.index), scratch=scratch)
-    killed = _oom_kills()
-    began = time.time()
+    killed, began = _oom_kills(), time.time()
     try:
         code, late = _wait([python, "-m", "flowbridge.worker", order.model_dump_json()], node, confined, scratch)
         standing = run.files.attempt(order.step, order.index, order.attempt)
         if standing is not None:
             return standing
-        reason = _reason(run, order, node, confined, code=code, late=late, kernel=_oom_kills() > killed)
+        rescue(run.files, order.step, order.index, order.attempt)
+        reason = _reason(node, resources, confined, code=code, late=late, kernel=_oom_kills() > killed)
     finally:
         confined.close()
     return run.files.end(_died(order, node, reason, began))
@@ -93,26 +112,16 @@ def _wait(command: list[str], node: StepNode, confined: Confined, scratch: Path 
             return process.wait(), True
 
 
-def _reason(run: RunSession, order: WorkOrder, node: StepNode, confined: Confined, *, code: int, late: bool, kernel: bool) -> Reason:
-    name = reasons.task_name(order.step, order.index)
-    if late:
-        return Reason(kind="timeout", message=f"{name} ran longer than its timeout of {node.timeout:g} s", declared=node.timeout)
+def _reason(node: StepNode, resources: Resources, confined: Confined, *, code: int, late: bool, kernel: bool) -> Reason:
+    if late and node.timeout is not None:
+        return timed_out(node.timeout)
     verdict = confined.verdict()
     if verdict is not None:
-        return Reason(kind=verdict.kind, message=f"{name}: {verdict.message}", declared=verdict.declared, used=verdict.used, exit_code=code)
+        return over_limit(verdict, code)
     if kernel:
-        return Reason(
-            kind="out_of_memory",
-            message=f"{name} was killed for want of memory by the limit of its pod",
-            declared=node.resources.memory,
-            exit_code=code,
-        )
-    started = run.files.started(order.step, order.index, order.attempt)
-    if started is None:
-        started = TaskStarted(step=order.step, index=order.index, attempt=order.attempt, started=time.time())
-        message = f"the process of {name} ended with exit code {code} before the step began; its pod's log tells why"
-        return Reason(kind="lost_worker", message=message, exit_code=code)
-    return reasons.lost(started).model_copy(update={"exit_code": code})
+        message = "out of memory: the kernel ended it at the limit of its pod"
+        return Reason(kind="out_of_memory", message=message, declared=resources.memory, exit_code=code)
+    return died(code)
 
 
 def _died(order: WorkOrder, node: StepNode, reason: Reason, began: float) -> TaskRecord:
@@ -121,7 +130,7 @@ def _died(order: WorkOrder, node: StepNode, reason: Reason, began: float) -> Tas
         index=order.index,
         attempt=order.attempt,
         state="failed",
-        final=order.attempt >= node.retry.retries,
+        final=is_last(node, order.attempt, order.growths, reason.kind),
         allowed=node.allow_failure,
         reason=reason,
         started=began,

@@ -35,9 +35,7 @@ TABLE: Mapping[Feature, Support] = complete(
         Feature.CACHE: Emulated("flowbridge's own cache; Kubeflow's, which knows no code, is off"),
         Feature.CPU: Native(),
         Feature.MEMORY: Native(),
-        Feature.MEMORY_MAX: Unsupported(
-            "Kubeflow repeats a task with the same pod", "upstream", "Declare the larger amount as memory=, or drop memory_max."
-        ),
+        Feature.MEMORY_MAX: Emulated("the pod may use that much and holds the step to memory=, with more at each try after it ran out"),
         Feature.GPU: Native(),
         Feature.GPU_SHARE: Unsupported(
             "Kubernetes lends whole GPUs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import platform
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ def record_of(graph: FlowGraph, functions: dict[str, Any], store: Store, params:
         param_refs=tuple((name, store.save(value)) for name, value in given.items()),
         backend="kubeflow",
         created=time.time(),
+        host=platform.node(),
     )
 
 

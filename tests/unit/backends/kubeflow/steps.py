@@ -114,3 +114,11 @@ def total_of(a: list[int]) -> int:
 
 def same_a(a: Any) -> Any:
     return a
+
+
+def eat(size: int) -> int:
+    held = bytearray(size)
+    for start in range(0, size, 4096):
+        held[start] = 1
+    time.sleep(0.5)
+    return len(held)

@@ -91,6 +91,11 @@ def test_request_is_the_limit() -> None:
     assert got["resourceMemoryLimit"] == got["resourceMemoryRequest"] == "1Gi"
 
 
+def test_memory_may_grow_to_the_limit_of_the_pod() -> None:
+    got = container_resources(Resources(memory=2**30, memory_max=2**32), KubeflowOptions())
+    assert (got["resourceMemoryRequest"], got["resourceMemoryLimit"]) == ("1Gi", "4Gi")
+
+
 def test_gpu_type_is_a_node_label_or_a_resource() -> None:
     slice_ = step("a", resources=Resources(gpu=1, gpu_type="nvidia.com/mig-1g.10gb"))
     assert container_resources(slice_.resources, KubeflowOptions())["accelerator"]["resourceType"] == "nvidia.com/mig-1g.10gb"
@@ -272,7 +277,7 @@ def test_all_gaps_are_told_at_once() -> None:
         name="f",
         steps=(
             step("half", resources=Resources(gpu=0.5)),
-            step("grows", resources=Resources(memory=2**30, memory_max=2**31)),
+            step("elsewhere", target="laptop"),
             step("fpga", resources=Resources(custom=(("fpga", 1.0),))),
             step("gang", nodes=4),
             step("raw", platform=(("kubeflow", {"nodeSelectors": {}}),)),
@@ -282,7 +287,7 @@ def test_all_gaps_are_told_at_once() -> None:
     backend = KubeflowBackend()
     told = [*table_gaps(flow, backend.support), *backend.gaps(flow, profile(host="kfp.example.com"))]
     assert len(told) == 5
-    for name in ("half", "grows", "fpga", "gang", "raw"):
+    for name in ("half", "elsewhere", "fpga", "gang", "raw"):
         (line,) = [text for text in told if name in text]
         assert line.endswith((".", "?"))
     assert "nodeSelector'" in told[-1]

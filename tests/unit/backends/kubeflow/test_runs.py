@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from flowbridge.ir.bindings import Constant, FromParameter
 from flowbridge.ir.flow import FlowGraph
 from flowbridge.ir.policies import Retry
 from flowbridge.ir.ports import Parameter
+from flowbridge.ir.resources import Resources
 from flowbridge.records.models import TaskRecord, TaskStarted
 from flowbridge.settings import Profile
 from tests.unit.backends.kubeflow import steps
@@ -160,6 +162,19 @@ def test_timeout_is_told_apart_from_a_crash(start: Start) -> None:
         assert record.reason is not None
         kinds[name] = (record.state, record.reason.kind)
     assert kinds == {"slow": ("failed", "timeout"), "gone": ("failed", "lost_worker")}
+
+
+def test_memory_grows_after_running_out_of_it(start: Start) -> None:
+    """In the same pod: its limit is the most the step may get."""
+    hungry = step(
+        "hungry", inputs=(("size", Constant(value=300 * 2**20)),), resources=Resources(memory=200 * 2**20, memory_max=800 * 2**20)
+    )
+    run = start(FlowGraph(name="grows", steps=(hungry,)), {"hungry": steps.eat})
+    attempts = [r for r in run.files.read_tasks() if isinstance(r, TaskRecord)]
+    first = attempts[0]
+    assert (first.attempt, first.state, first.final) == (0, "failed", False)
+    assert (attempts[-1].state, attempts[-1].final) == ("done", True)
+    assert all(r.reason is not None and r.reason.kind == "out_of_memory" for r in attempts[:-1])
 
 
 def test_listener_hears_of_every_attempt(start: Start) -> None:
@@ -307,7 +322,7 @@ def test_another_process_can_end_a_run(fake: FakeServer, tmp_path: Path) -> None
 
 def test_only_a_submitted_run_can_be_taken_up(fake: FakeServer, tmp_path: Path) -> None:
     run = prepare(FlowGraph(name="f", steps=(step("a"),)), {"a": steps.nothing}, profile(tmp_path, host=fake.address))
-    with pytest.raises(UsageError, match="was not submitted to a Kubeflow server"):
+    with pytest.raises(UsageError, match="was not handed to Kubeflow"):
         KubeflowBackend().attach(run)
 
 
@@ -325,6 +340,21 @@ def test_server_may_be_away_for_a_while(fake: FakeServer, tmp_path: Path) -> Non
     fake.fail_next = {"GET /runs/": [(0, "")] * 8}
     _, submission = submitted(fake, tmp_path, branches(), functions)
     assert submission.wait(120) == "done"
+
+
+@pytest.mark.kubeflow
+def test_local_run_is_taken_up_by_another_process(tmp_path: Path) -> None:
+    pytest.importorskip("kfp")
+    flow = FlowGraph(name="long", steps=(step("a", inputs=(("seconds", Constant(value=60)),)),))
+    run = prepare(flow, {"a": steps.sleep}, profile(tmp_path, host="local"))
+    first: Any = KubeflowBackend().submit(run)
+    other = KubeflowBackend().attach(run)
+    assert other.wait(0.2) == "running"
+    other.cancel()
+    assert first.wait(10) == other.wait(10) == "cancelled"
+    elsewhere = dataclasses.replace(run, record=run.record.model_copy(update={"host": "elsewhere"}))
+    with pytest.raises(UsageError, match="on elsewhere; it can be ended there only"):
+        KubeflowBackend().attach(elsewhere)
 
 
 @pytest.mark.kubeflow
