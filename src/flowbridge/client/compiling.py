@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.registry import get_backend
+from flowbridge.client.deploying import compile_complete
 from flowbridge.client.options import RunOptions
 from flowbridge.client.prepare import refuse_gaps
 
@@ -28,11 +29,11 @@ def compile(flow: Flow[..., Any], target: str | Path | None = None, **settings: 
     Raises:
         UsageError: The flow cannot be built, or the backend cannot run it (lists every gap).
     """
-    profile = RunOptions.of(settings).load_profile()
-    graph = flow.trace().graph
-    backend = get_backend(profile.backend)
-    refuse_gaps(backend, graph, profile)
-    compiled = backend.compile(graph, profile)
+    options = RunOptions.of(settings)
+    profile = options.load_profile()
+    traced, backend = flow.trace(), get_backend(profile.backend)
+    refuse_gaps(backend, traced.graph, profile)
+    compiled = compile_complete(backend, traced, profile, options)
     if target is not None:
         compiled.write(Path(target))
     return compiled

@@ -17,6 +17,7 @@ from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.registry import get_backend
 from flowbridge.backends.support import table_gaps
 from flowbridge.client import provenance
+from flowbridge.client.locks import lock_steps, put_locks
 from flowbridge.client.options import RunOptions, open_store
 from flowbridge.errors import FlowbridgeError, FlowError, ParameterError, StoreError, StoreUnavailableError, UnsupportedError
 from flowbridge.ir.fingerprint import digest_of, dump
@@ -60,7 +61,10 @@ def prepare(traced: TracedFlow, params: Mapping[str, Any], profile: Profile, opt
     graph = _with_code(traced.graph, bundle)
     with _told_as_store_error(profile.store):
         store = open_store(profile)
+        locks = lock_steps(graph, traced.functions, store) if getattr(backend, "enters_locks", False) else {}
         record = _record(graph, params, profile, options, bundle, store, traced)
+        if locks:
+            record = record.model_copy(update={"locks": put_locks(locks, store)})
         files = RunFiles.create(store.content, record)
     return PreparedRun(
         graph=graph,
@@ -73,6 +77,30 @@ def prepare(traced: TracedFlow, params: Mapping[str, Any], profile: Profile, opt
         wait=options.wait,
         max_parallel=options.max_parallel,
     )
+
+
+def deployment(
+    traced: TracedFlow, params: Mapping[str, Any], profile: Profile, options: RunOptions
+) -> tuple[FlowGraph, RunRecord, Store]:
+    """Write what runs need that are started elsewhere, and return the flow, a record like theirs without an id, and the store.
+
+    Args:
+        traced: The flow, built.
+        params: Their parameters, as far as they are known.
+        profile: The configuration in force.
+        options: Of the runs.
+
+    Raises:
+        UsageError: A step or parameter cannot travel.
+        StoreError: The store cannot be written.
+    """
+    _refuse_secrets(traced.graph.name, params)
+    bundle = _bundle(traced, profile.backend)
+    graph = _with_code(traced.graph, bundle)
+    with _told_as_store_error(profile.store):
+        store = open_store(profile)
+        record = _record(graph, params, profile, options, bundle, store, traced)
+    return graph, record.model_copy(update={"id": "", "created": 0.0, "host": ""}), store
 
 
 def gaps_of(backend: Backend, graph: FlowGraph, profile: Profile) -> list[str]:
