@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowbridge.artifacts import digests, layout
-from flowbridge.artifacts.content import CHUNK, LocalContent
+from flowbridge.artifacts.content import CHUNK
+from flowbridge.artifacts.local import LocalContent
 from flowbridge.errors import ArtifactDamagedError, ArtifactNotFoundError, StoreFullError, StoreUnavailableError
 
 if TYPE_CHECKING:

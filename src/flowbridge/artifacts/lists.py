@@ -106,10 +106,10 @@ class LazyList(list[Any]):
             return super().__getitem__(key)
         if isinstance(key, slice):
             part = LazyList(0, self._load)
-            part._positions = self._positions[key]  # noqa: SLF001  (its own class)
+            part._positions = self._positions[key]
             return part
         try:
-            return self._load(self._positions[key])
+            return self._load(self._positions[int(key)])
         except IndexError:
             if not -len(self) <= int(key) < len(self):
                 raise IndexError("list index out of range") from None
@@ -152,7 +152,7 @@ def _whole(name: str) -> Callable[..., Any]:
     method = getattr(list, name)
 
     def loaded(self: LazyList, *args: Any, **kwargs: Any) -> Any:
-        self._materialise()  # noqa: SLF001  (made for that class)
+        self._materialise()
         for other in args:
             if isinstance(other, LazyList):
                 other._materialise()  # noqa: SLF001

@@ -84,7 +84,7 @@ class Store:
 
     # --- values ---------------------------------------------------------------------------------------------------------------
 
-    def save(self, value: Any, *, hint: Any = None, name: str = "") -> Reference:
+    def save(self, value: Any, *, hint: Any = None, name: str = "") -> Reference:  # noqa: ARG002  (formats may come to depend on it)
         """Write a value and return its reference.
 
         Args:
@@ -108,7 +108,12 @@ class Store:
             with sink:
                 meta = serializer.save(value, sink)
             return Reference(
-                digest=sink.digest, size=sink.total, serializer=serializer.name, version=serializer.version, type=type_name(value), meta=meta
+                digest=sink.digest,
+                size=sink.total,
+                serializer=serializer.name,
+                version=serializer.version,
+                type=type_name(value),
+                meta=meta,
             )
         except (StoreError, MemoryError):
             raise
@@ -226,7 +231,9 @@ class Store:
     def _get_at(self, place: Any, digest: str, what: str) -> bytes:
         data = self.content.get(place(digest))
         if not digests.matches(data, digest):
-            raise ArtifactDamagedError(f"The {what} {place(digest)} in the store {self.url} is damaged; run the flow anew to write it again")
+            raise ArtifactDamagedError(
+                f"The {what} {place(digest)} in the store {self.url} is damaged; run the flow anew to write it again"
+            )
         return data
 
     # --- lists ----------------------------------------------------------------------------------------------------------------
@@ -259,8 +266,7 @@ class Store:
         return Reference(digest=self.blobs.put(data), size=size, serializer=lists.NAME, type="builtins.list", length=length)
 
     def _root(self, ref: Reference) -> tuple[int, list[Page]]:
-        found = self._kept(ref.digest, lambda: lists.parse_root(self.blobs.get(ref.digest)))
-        return found  # type: ignore[no-any-return]
+        return self._kept(ref.digest, lambda: lists.parse_root(self.blobs.get(ref.digest)))  # type: ignore[no-any-return]
 
     def _page(self, page: Page) -> list[Any]:
         if page.kind == "pickle":
@@ -309,8 +315,9 @@ def _from_inline(ref: Reference) -> Any:
 
 
 def _not_serializable(value: Any, name: str, error: Exception) -> SerializationError:
+    what = name[:1].upper() + name[1:] if name else "A value"
     return SerializationError(
-        f"{(name or 'A value').capitalize() if not name else name[0].upper() + name[1:]} of type {type_name(value)} cannot be written: "
-        f"{type(error).__name__}: {error}. Return something that can be pickled (paths or data instead of open files, locks, connections), "
+        f"{what} of type {type_name(value)} cannot be written: {type(error).__name__}: {error}. "
+        "Return something that can be pickled (paths or data instead of open files, locks, connections), "
         "or give its type a serializer with flowbridge.register_serializer"
     )

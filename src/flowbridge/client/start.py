@@ -49,7 +49,7 @@ def start(traced: TracedFlow, prepared: PreparedRun) -> Run[Any]:
         submission = get_backend(prepared.profile.backend).submit(prepared)
     except UsageError:
         content = prepared.store.content
-        content.delete(content.list(run_dir(prepared.record.flow, prepared.record.id)))
+        content.delete(content.paths(run_dir(prepared.record.flow, prepared.record.id)))
         raise
     except BaseException:
         finalise(prepared.graph, prepared.files, cancelled=True)

@@ -162,7 +162,7 @@ class RunFiles:
 
     def task_files(self) -> Iterator[TaskFile]:
         """Yield every file of every task, from their names alone."""
-        for path in self.content.list(layout.tasks_dir(self.flow, self.run_id)):
+        for path in self.content.paths(layout.tasks_dir(self.flow, self.run_id)):
             step, index, attempt, kind = layout.parse_task_file(path)
             yield TaskFile(step, index, attempt, kind, path)
 
@@ -221,7 +221,7 @@ class RunFiles:
         return b"".join(self.content.get(path) for path in self._log_paths(step, index, None))
 
     def _log_paths(self, step: str, index: Index, attempt: int | None) -> list[str]:
-        return sorted(self.content.list(layout.log_dir(self.flow, self.run_id, step, index, attempt)))
+        return sorted(self.content.paths(layout.log_dir(self.flow, self.run_id, step, index, attempt)))
 
     # --- files -------------------------------------------------------------------------------------------------------------
 

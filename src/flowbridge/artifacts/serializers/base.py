@@ -13,6 +13,8 @@ from flowbridge.errors import UntrustedError
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from typing_extensions import Self
+
     from flowbridge.artifacts.blobs import Blobs, BlobWriter
     from flowbridge.artifacts.reference import Reference
     from flowbridge.artifacts.store import Store
@@ -79,7 +81,7 @@ class Sink(io.RawIOBase):
         self.total += writer.size
         return digest, writer.size
 
-    def __enter__(self) -> Sink:
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 

@@ -37,7 +37,7 @@ class PathSerializer:
         folders = sorted(str(p.relative_to(root).as_posix()) for p in root.rglob("*") if p.is_dir()) if root.is_dir() else []
         listing = {"name": value.name or root.name or "file", "folder": root.is_dir(), "files": files, "folders": folders}
         sink.write(json.dumps(listing, separators=(",", ":")).encode(errors="surrogateescape"))
-        return (("name", listing["name"]), ("files", len(files)))
+        return (("name", value.name), ("files", len(files)))
 
     def load(self, source: Source) -> Path:
         """Put the file or folder somewhere of its own on this machine, where the step may change it."""
@@ -47,7 +47,7 @@ class PathSerializer:
             base.mkdir(parents=True, exist_ok=True)
         target = Path(tempfile.mkdtemp(prefix="flowbridge-in-", dir=base)) / _safe(listing["name"])
         if not listing["folder"]:
-            self._fetch(source, listing["files"][0], target)
+            self._fetch(source, listing["first"], target)
             return target
         target.mkdir()
         for folder in listing["folders"]:
@@ -61,7 +61,9 @@ class PathSerializer:
         target.parent.mkdir(parents=True, exist_ok=True)
         found = source.store.blobs.file(digest)
         if found.stat().st_size != size:
-            raise ArtifactDamagedError(f"The file {entry[0] or target.name} of a saved path has {found.stat().st_size} bytes instead of {size}")
+            raise ArtifactDamagedError(
+                f"The file {entry[0] or target.name} of a saved path has {found.stat().st_size} bytes instead of {size}"
+            )
         shutil.copyfile(found, target)
         target.chmod((mode & 0o777) | 0o600)
 
@@ -87,10 +89,9 @@ def _members(root: Path) -> Iterator[tuple[str, Path]]:
 def _listing(source: Source) -> dict[str, Any]:
     try:
         listing = json.loads(source.bytes())
-        if not listing["folder"] and len(listing["files"]) != 1:
-            raise ValueError("a file with several parts")
-        return {key: listing[key] for key in ("name", "folder", "files", "folders")}
-    except (ValueError, KeyError, TypeError) as error:
+        first = None if listing["folder"] else listing["files"][0]
+        return {"first": first, **{key: listing[key] for key in ("name", "folder", "files", "folders")}}
+    except (ValueError, LookupError, TypeError) as error:
         raise ArtifactDamagedError(f"The list of files of a saved path cannot be read: {error}") from error
 
 

@@ -10,24 +10,19 @@ from flowbridge.artifacts.serializers.base import Meta, Sink, Source, WholeSeria
 
 _PLAIN = frozenset({str, bool, type(None)})
 _DEEPEST = 100
+_LARGEST: int = 10**300  # longer ones hit Python's limit for numbers as text
 
 
 def is_exact(value: Any, depth: int = 0) -> bool:
     """Tell whether JSON gives back exactly this: no tuples, no keys but text, no subclasses, no NaN or infinity."""
     kind = type(value)
-    if kind in _PLAIN:
-        return True
-    if kind is int:
-        return -(10**300) < value < 10**300  # longer ones hit Python's limit for text
+    if kind is list:
+        return depth < _DEEPEST and all(is_exact(v, depth + 1) for v in value)
+    if kind is dict:
+        return depth < _DEEPEST and all(type(k) is str and is_exact(v, depth + 1) for k, v in value.items())
     if kind is float:
         return math.isfinite(value)
-    if depth > _DEEPEST:
-        return False
-    if kind is list:
-        return all(is_exact(v, depth + 1) for v in value)
-    if kind is dict:
-        return all(type(k) is str and is_exact(v, depth + 1) for k, v in value.items())
-    return False
+    return kind in _PLAIN or (kind is int and -_LARGEST < value < _LARGEST)
 
 
 class JsonSerializer(WholeSerializer):

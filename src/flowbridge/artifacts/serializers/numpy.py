@@ -23,7 +23,7 @@ class NumpySerializer(WholeSerializer):
         import numpy as np  # noqa: PLC0415
         from numpy.lib import format as npy  # noqa: PLC0415
 
-        npy.write_array_header_2_0(sink, npy.header_data_from_array_1_0(value))  # type: ignore[arg-type]
+        npy.write_array_header_2_0(sink, npy.header_data_from_array_1_0(value))
         data = value.T if value.flags.f_contiguous and not value.flags.c_contiguous else value
         if data.flags.c_contiguous:
             if data.nbytes:

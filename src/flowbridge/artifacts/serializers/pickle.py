@@ -56,4 +56,4 @@ def loads(view: memoryview) -> Any:
         position += -position % _ALIGN
         buffers.append(view[position : position + size])
         position += size
-    return pickle.loads(body, buffers=buffers)  # noqa: S301  (the caller has asked whether the store is trusted)
+    return pickle.loads(body, buffers=buffers)

@@ -61,7 +61,9 @@ class _Functions(WholeSerializer):
             return self._load(file)
 
 
-def register_serializer(cls: type, save: Callable[[Any, BinaryIO], object], load: Callable[[BinaryIO], Any], *, name: str | None = None) -> None:
+def register_serializer(
+    cls: type, save: Callable[[Any, BinaryIO], object], load: Callable[[BinaryIO], Any], *, name: str | None = None
+) -> None:
     """Write values of a class (and of its subclasses) with functions of your own.
 
     Call it where the class is defined, so that it is known wherever a step with such values runs::
@@ -117,7 +119,9 @@ def by_name(name: str, version: int) -> Serializer:
     """
     found = _made.get(name) or _load(name)
     if found.version < version:
-        raise SerializationError(f"The value was written in version {version} of the format {name!r}; this flowbridge knows up to {found.version}")
+        raise SerializationError(
+            f"The value was written in version {version} of the format {name!r}; this flowbridge knows up to {found.version}"
+        )
     return found
 
 
@@ -166,7 +170,7 @@ def load_small_pickle(store: Store, data: bytes) -> list[Any]:
     from flowbridge.artifacts.reference import Reference  # noqa: PLC0415
 
     Source(store, Reference(digest="", size=len(data), serializer="pickle", type="list"), None).require_trust()
-    return list(pickle.loads(data))  # noqa: S301  (asked for just above)
+    return list(pickle.loads(data))
 
 
 def fresh(value: Any) -> Any:

@@ -1,0 +1,305 @@
+"""Any fsspec URL as a store. Every request is tried a few times; objects appear whole, by one request or one finished upload."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flowbridge.artifacts import transfer
+from flowbridge.artifacts.content import TEMPORARY, temporary_name
+from flowbridge.artifacts.transfer import PART, FilePieces, MemoryPieces, Pieces
+from flowbridge.artifacts.trouble import FULL, not_found, writing
+from flowbridge.errors import ConfigError, MissingExtraError, StoreFullError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+_ATTEMPTS = 4
+_PAUSE = 0.2
+_MANY = 1000
+_EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
+_WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "ocilake", "memory"})
+"""Kinds of stores in which an object appears only once all of it is there. Elsewhere it is written beside its place, and moved."""
+Result = TypeVar("Result")
+
+
+class RemoteContent:
+    """A place that fsspec knows.
+
+    Args:
+        url: The place.
+        options: What its fsspec file system takes.
+
+    Raises:
+        ConfigError: The URL or its options are not understood.
+        MissingExtraError: The package for this kind of URL is not installed.
+    """
+
+    local = False
+
+    def __init__(self, url: str, options: dict[str, Any]) -> None:
+        self.url = url.rstrip("/")
+        self._options = options
+        self._pid = os.getpid()
+        self._fs, self._root = _open(self.url, options)
+        self._whole = self.url.partition("://")[0] in _WHOLE
+
+    def _filesystem(self) -> AbstractFileSystem:
+        """Return the file system, a new one after a fork: its sockets and threads are not shared."""
+        if self._pid != os.getpid():
+            self._fs, self._root = _open(self.url, self._options)
+            self._pid = os.getpid()
+        return self._fs
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    # --- requests -------------------------------------------------------------------------------------------------------------
+
+    def _try(self, what: str, path: str, request: Callable[[AbstractFileSystem], Result]) -> Result:
+        """Make a request, again after a pause where the store did not answer properly."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return request(self._filesystem())
+            except (FileExistsError, MemoryError):
+                raise
+            except Exception as error:
+                self._refuse(what, path, error)
+                if attempt == _ATTEMPTS - 1:
+                    raise StoreUnavailableError(
+                        f"The store {self.url} did not {what} {path}, tried {_ATTEMPTS} times: {type(error).__name__}: {error}. "
+                        "Nothing half-written is visible there; try again when the store answers"
+                    ) from error
+                time.sleep(_PAUSE * 3**attempt)
+        raise AssertionError  # pragma: no cover  (the last attempt returns or raises)
+
+    def _refuse(self, what: str, path: str, error: Exception) -> None:
+        """Raise what it would not help to try again."""
+        if isinstance(error, FileNotFoundError):
+            if what == "write":
+                raise StoreUnavailableError(f"The store {self.url} cannot be written: {error}. Does the bucket or share exist?") from error
+            raise not_found(self.url, path) from error
+        if isinstance(error, PermissionError):
+            raise StoreUnavailableError(
+                f"The store {self.url} does not allow to {what} {path}: {error}. Check the credentials in the profile's store_options"
+            ) from error
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise StoreFullError(f"The store {self.url} is full: cannot {what} {path}. Free some room (flowbridge gc)") from error
+        if isinstance(error, (TypeError, ValueError, ImportError, AttributeError)):
+            raise StoreUnavailableError(
+                f"The store {self.url} cannot {what} {path}: {type(error).__name__}: {error}. Check the profile's store_options"
+            ) from error
+
+    # --- writing --------------------------------------------------------------------------------------------------------------
+
+    def put(self, path: str, data: bytes | bytearray | memoryview) -> None:
+        self._send(path, MemoryPieces([memoryview(data)]))
+
+    def put_buffers(self, path: str, buffers: Sequence[memoryview]) -> None:
+        self._send(path, MemoryPieces(buffers))
+
+    def put_file(self, path: str, source: Path) -> None:
+        try:
+            with FilePieces(source) as pieces:
+                self._send(path, pieces)
+        finally:
+            source.unlink(missing_ok=True)
+
+    def _send(self, path: str, pieces: Pieces) -> None:
+        whole = self._full(path)
+        place = whole if self._whole else self._beside(path)
+
+        def request(fs: AbstractFileSystem) -> None:
+            self._make_folder(fs, path)
+            transfer.upload(fs, place, pieces)
+
+        try:
+            self._try("write", path, request)
+            if place != whole:
+                self._try("write", path, lambda fs: _move(fs, place, whole))
+        except BaseException:
+            if place != whole:
+                with contextlib.suppress(Exception):  # the store is in trouble: what is left is removed by gc
+                    self._filesystem().rm_file(place)
+            raise
+
+    def _beside(self, path: str) -> str:
+        return f"{self._full(path).rpartition('/')[0]}/{temporary_name()}"
+
+    def _make_folder(self, fs: AbstractFileSystem, path: str) -> None:
+        if not getattr(fs, "async_impl", False):  # object stores have no folders
+            fs.makedirs(self._full(path).rpartition("/")[0], exist_ok=True)
+
+    def create(self, path: str, data: bytes) -> None:
+        attempts = 0
+
+        def request(fs: AbstractFileSystem) -> None:
+            nonlocal attempts
+            attempts += 1
+            self._make_folder(fs, path)
+            try:
+                fs.pipe_file(self._full(path), data, mode="create")
+            except FileExistsError:
+                if attempts == 1 or bytes(fs.cat_file(self._full(path))) != data:  # else an answer to ourselves was lost
+                    raise
+            except (TypeError, ValueError, NotImplementedError):  # an fsspec, or a store, that cannot do so in one request
+                if fs.exists(self._full(path)):
+                    raise FileExistsError(errno.EEXIST, "exists already", path) from None
+                fs.pipe_file(self._full(path), data)
+
+        self._try("write", path, request)
+
+    # --- reading --------------------------------------------------------------------------------------------------------------
+
+    def get(self, path: str) -> bytes:
+        return bytes(self._try("read", path, lambda fs: fs.cat_file(self._full(path))))
+
+    def get_range(self, path: str, start: int, stop: int) -> bytes:
+        return bytes(self._try("read", path, lambda fs: fs.cat_file(self._full(path), start=start, end=stop)))
+
+    def get_into(self, path: str, target: memoryview) -> None:
+        def store(start: int, data: bytes) -> None:
+            target[start : start + len(data)] = data
+
+        self._receive(path, len(target), store)
+
+    def get_file(self, path: str, target: Path) -> None:
+        size = self.size(path)
+        if size is None:
+            raise not_found(self.url, path)
+        with writing(str(target.parent), target.name, str(target)), target.open("wb") as file:
+            os.truncate(file.fileno(), size)
+            self._receive(path, size, lambda start, data: _write_at(file.fileno(), data, start))
+
+    def _receive(self, path: str, size: int, store: Callable[[int, bytes], None]) -> None:
+        if size <= PART:
+            store(0, transfer.checked(path, self.get(path), size))
+            return
+
+        def part(start: int) -> None:
+            stop = min(start + PART, size)
+            store(start, transfer.checked(path, self.get_range(path, start, stop), stop - start))
+
+        transfer.in_parallel(part, range(0, size, PART))
+
+    def exists(self, path: str) -> bool:
+        return self.size(path) is not None
+
+    def size(self, path: str) -> int | None:
+        def request(fs: AbstractFileSystem) -> dict[str, Any] | None:
+            try:
+                return dict(fs.info(self._full(path)))
+            except FileNotFoundError:
+                return None
+
+        info = self._try("look at", path, request)
+        return int(info["size"]) if info is not None and info["type"] == "file" else None
+
+    # --- listing --------------------------------------------------------------------------------------------------------------
+
+    def list(self, prefix: str) -> list[str]:
+        return sorted(path for path, _ in self._found(prefix, temporary=False))
+
+    def entries(self, prefix: str, *, temporary: bool = False) -> Iterator[tuple[str, int, float]]:
+        for path, info in self._found(prefix, temporary=temporary):
+            yield path, int(info["size"]), _changed(info)
+
+    def _found(self, prefix: str, *, temporary: bool) -> list[tuple[str, dict[str, Any]]]:
+        folder = prefix.rstrip("/")
+        found = self._find(folder)
+        if not any(path.startswith(f"{folder}/") for path, _ in found) and not prefix.endswith("/"):
+            found = [(path, info) for path, info in self._find(prefix.rpartition("/")[0]) if path.startswith(prefix)]
+        return [(p, i) for p, i in found if p.startswith(folder) and p.rpartition("/")[2].startswith(TEMPORARY) == temporary]
+
+    def _find(self, folder: str) -> list[tuple[str, dict[str, Any]]]:
+        def request(fs: AbstractFileSystem) -> dict[str, dict[str, Any]]:
+            fs.invalidate_cache()
+            try:
+                return dict(fs.find(self._full(folder) if folder else self._root, detail=True))
+            except FileNotFoundError:
+                return {}
+
+        start = len(self._root.lstrip("/")) + 1
+        return [(full.lstrip("/")[start:], info) for full, info in self._try("list", folder, request).items() if info["type"] == "file"]
+
+    def folders(self, prefix: str) -> list[str]:
+        def request(fs: AbstractFileSystem) -> list[dict[str, Any]]:
+            fs.invalidate_cache()
+            try:
+                return list(fs.ls(self._full(prefix), detail=True))
+            except FileNotFoundError:
+                return []
+
+        found = self._try("list", prefix, request)
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+
+    def delete(self, paths: Iterable[str]) -> None:
+        full = [self._full(p) for p in paths]
+        for start in range(0, len(full), _MANY):
+            part = full[start : start + _MANY]
+            self._try("delete", f"{len(part)} objects", lambda fs, part=part: _remove(fs, part))  # type: ignore[misc]
+
+    def temporary(self) -> Path:
+        return Path(tempfile.gettempdir()) / f"flowbridge-{temporary_name().lstrip('.')}"
+
+
+def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
+    protocol = url.partition("://")[0].partition("::")[0]
+    if protocol in {"gs", "gcs"}:
+        # gcsfs would otherwise ask over gRPC for the kind of every bucket, which emulators and many networks do not answer
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    from fsspec.core import url_to_fs  # noqa: PLC0415  (a local store does without fsspec)
+
+    try:
+        fs, root = url_to_fs(url, **{**options, "skip_instance_cache": True})
+    except ImportError as error:
+        package, extra = _EXTRAS.get(protocol, (f"for {protocol}://", "all"))
+        raise MissingExtraError.needed(f"The store {url}", package, extra) from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"The store {url!r} cannot be opened: {error}") from error
+    return fs, root.rstrip("/")
+
+
+def _move(fs: AbstractFileSystem, source: str, target: str) -> None:
+    try:
+        fs.mv(source, target)
+    except FileExistsError:  # some do not replace; what stands there has the same name, so it is old or equal
+        fs.rm_file(target)
+        fs.mv(source, target)
+
+
+def _remove(fs: AbstractFileSystem, paths: list[str]) -> None:
+    try:
+        fs.rm(paths)
+    except FileNotFoundError:  # one that is gone already must not keep the others
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                fs.rm_file(path)
+
+
+def _write_at(descriptor: int, data: bytes, start: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(descriptor, view, start)
+        view, start = view[count:], start + count
+
+
+def _changed(info: dict[str, Any]) -> float:
+    """Return when an object was last changed, by whichever name its file system tells it."""
+    for key in ("LastModified", "last_modified", "mtime", "updated", "created", "timeCreated"):
+        value = info.get(key)
+        if hasattr(value, "timestamp"):
+            return float(value.timestamp())
+        if isinstance(value, (int, float)):
+            return float(value)
+        if isinstance(value, str):
+            from datetime import datetime  # noqa: PLC0415  (only gcsfs tells times as text)
+
+            return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
+    return time.time()

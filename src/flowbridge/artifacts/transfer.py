@@ -1,0 +1,160 @@
+"""Large objects in parts, several at a time, each tried again by itself; memory stays within some parts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from flowbridge.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+PART = 8 << 20
+"""Bytes of a part; six at a time stay below 64 MiB."""
+THREADS = 6
+_S3_PARTS = 9000  # S3 takes 10,000
+_COMPOSED = 32  # Google Cloud Storage puts that many objects together at once
+_COMPOSE_FROM = 64 << 20
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Pieces(Protocol):
+    """Bytes to be sent, any part of them at any time."""
+
+    size: int
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return some of the bytes."""
+
+
+class MemoryPieces:
+    """Bytes in several places of memory, one after the other. They are not copied together."""
+
+    def __init__(self, buffers: Sequence[memoryview]) -> None:
+        self._buffers = [b if b.format == "B" and b.ndim == 1 else b.cast("B") for b in buffers if b.nbytes]
+        self.size = sum(len(b) for b in self._buffers)
+
+    def read(self, start: int, stop: int) -> bytes:
+        if start == 0 and stop == self.size and len(self._buffers) == 1 and isinstance(self._buffers[0].obj, bytes):
+            return self._buffers[0].obj if len(self._buffers[0].obj) == stop else bytes(self._buffers[0])
+        return b"".join(self._within(start, stop))
+
+    def _within(self, start: int, stop: int) -> Iterator[memoryview]:
+        position = 0
+        for buffer in self._buffers:
+            first, last = max(start - position, 0), min(stop - position, len(buffer))
+            if first < last:
+                yield buffer[first:last]
+            position += len(buffer)
+
+
+class FilePieces:
+    """The bytes of a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def read(self, start: int, stop: int) -> bytes:
+        return os.pread(self._descriptor, stop - start, start)
+
+    def __enter__(self) -> FilePieces:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._descriptor)
+
+
+def upload(fs: AbstractFileSystem, path: str, pieces: Pieces) -> None:
+    """Send bytes to a path: small ones in one request, others in parts. The path shows nothing before the last byte is there."""
+    kind = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    if pieces.size <= 2 * PART:
+        fs.pipe_file(path, pieces.read(0, pieces.size))
+    elif kind in {"s3", "s3a"} and hasattr(fs, "call_s3"):
+        _upload_s3(fs, path, pieces)
+    elif kind in {"gs", "gcs"} and hasattr(fs, "merge") and pieces.size >= _COMPOSE_FROM:
+        _upload_composed(fs, path, pieces)
+    else:
+        _stream(fs, path, pieces, 0, pieces.size)
+
+
+def _upload_s3(fs: Any, path: str, pieces: Pieces) -> None:
+    bucket, key, _ = fs.split_path(path)
+    target = {"Bucket": bucket, "Key": key}
+    upload_id = fs.call_s3("create_multipart_upload", **target)["UploadId"]
+    step = max(PART, -(-pieces.size // _S3_PARTS))
+
+    def send(number: int) -> dict[str, Any]:
+        start = (number - 1) * step
+        body = pieces.read(start, min(start + step, pieces.size))
+        answer = fs.call_s3("upload_part", **target, PartNumber=number, UploadId=upload_id, Body=body)
+        return {"PartNumber": number, "ETag": answer["ETag"]}
+
+    try:
+        parts = in_parallel(send, range(1, -(-pieces.size // step) + 1))
+        fs.call_s3("complete_multipart_upload", **target, UploadId=upload_id, MultipartUpload={"Parts": parts})
+    except BaseException:
+        with contextlib.suppress(Exception):  # the store is in trouble already; its own rules remove what is left
+            fs.call_s3("abort_multipart_upload", **target, UploadId=upload_id)
+        raise
+    fs.invalidate_cache(path)
+
+
+def _upload_composed(fs: Any, path: str, pieces: Pieces) -> None:
+    """Send parts as objects of their own and have the store put them together: it has no other way to take parts at the same time."""
+    from flowbridge.artifacts.content import temporary_name  # noqa: PLC0415  (rarely needed)
+
+    step = max(2 * PART, -(-pieces.size // _COMPOSED))
+    starts = range(0, pieces.size, step)
+    folder = path.rpartition("/")[0]
+    names = [f"{folder}/{temporary_name()}" for _ in starts]
+    try:
+        in_parallel(lambda i: _stream(fs, names[i], pieces, starts[i], min(starts[i] + step, pieces.size)), range(len(names)))
+        fs.merge(path, names)
+    finally:
+        with contextlib.suppress(Exception):  # what is left is hidden by its name, and removed by gc
+            fs.rm(names)
+    fs.invalidate_cache()
+
+
+def _stream(fs: AbstractFileSystem, path: str, pieces: Pieces, start: int, stop: int) -> None:
+    file = fs.open(path, "wb", block_size=PART)
+    try:
+        for position in range(start, stop, PART):
+            file.write(pieces.read(position, min(position + PART, stop)))
+    except BaseException:
+        with contextlib.suppress(Exception):  # closing would show what is there so far
+            file.discard()
+        file.closed = True
+        raise
+    file.close()
+
+
+def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], threads: int = THREADS) -> list[Result]:
+    """Do work on each item, some at a time; what is not begun when one fails is left."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="flowbridge-transfer") as pool:
+        running = [pool.submit(work, item) for item in items]
+        try:
+            return [future.result() for future in running]
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+
+
+def checked(path: str, data: bytes, size: int) -> bytes:
+    """Return bytes of the size that was asked for.
+
+    Raises:
+        StoreUnavailableError: There are fewer or more: the connection was cut, or the object was replaced.
+    """
+    if len(data) != size:
+        raise StoreUnavailableError(f"The store gave {len(data)} instead of {size} bytes of {path}; the object was cut short or replaced")
+    return data
