@@ -1,7 +1,7 @@
 """Take one branch or the other, and go on with whichever ran.
 
-    flowbridge run examples/branches.py --reading 17
-    flowbridge run examples/branches.py --reading 42
+flowbridge run examples/branches.py --reading 17
+flowbridge run examples/branches.py --reading 42
 """
 
 from __future__ import annotations

@@ -31,6 +31,6 @@ def total(numbers: list[float], start: int) -> float:
 
 
 @flow
-def failures(texts: list[str] = ["1", "2.5", "three"]) -> float:  # noqa: B006  (a default is never changed)
+def failures(texts: list[str] = ["1", "2.5", "three"]) -> float:
     """A list with an item that cannot be read."""
     return total(parse.map(each(texts)), flaky(10))

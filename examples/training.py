@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -113,8 +112,8 @@ def points_of(learning_rates: list[float], depths: list[int]) -> list[dict[str, 
 
 @flow
 def training(
-    learning_rates: list[float] = [0.1, 0.3],  # noqa: B006  (a default is never changed)
-    depths: list[int] = [2, 4],  # noqa: B006
+    learning_rates: list[float] = [0.1, 0.3],
+    depths: list[int] = [2, 4],
     test_share: float = 0.25,
     good_enough: float = 0.9,
     seed: int = 7,

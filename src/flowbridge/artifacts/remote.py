@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -203,7 +204,7 @@ class RemoteContent:
 
     # --- listing --------------------------------------------------------------------------------------------------------------
 
-    def list(self, prefix: str) -> list[str]:
+    def paths(self, prefix: str) -> list[str]:
         return sorted(path for path, _ in self._found(prefix, temporary=False))
 
     def entries(self, prefix: str, *, temporary: bool = False) -> Iterator[tuple[str, int, float]]:
@@ -294,12 +295,10 @@ def _changed(info: dict[str, Any]) -> float:
     """Return when an object was last changed, by whichever name its file system tells it."""
     for key in ("LastModified", "last_modified", "mtime", "updated", "created", "timeCreated"):
         value = info.get(key)
-        if hasattr(value, "timestamp"):
-            return float(value.timestamp())
+        if isinstance(value, datetime):
+            return value.timestamp()
         if isinstance(value, (int, float)):
             return float(value)
         if isinstance(value, str):
-            from datetime import datetime  # noqa: PLC0415  (only gcsfs tells times as text)
-
             return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
     return time.time()

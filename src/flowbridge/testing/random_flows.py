@@ -94,7 +94,7 @@ class Program:
 
 def make(seed: int, size: int = 12) -> Program:
     """Return the program of a seed, of about `size` statements."""
-    writer = _Writer(random.Random(seed))  # noqa: S311  (not for secrets)
+    writer = _Writer(random.Random(seed))
     statements = writer.block(size, depth=0)
     numbers_, lists = writer.numbers[-KEPT:], writer.lists[-KEPT:]
     return Program(seed, statements, numbers_ + lists)
@@ -114,12 +114,12 @@ class _Writer:
         return name
 
     def a_number(self) -> Any:
-        if self.numbers and self.chance.random() < 0.85:  # noqa: PLR2004
+        if self.numbers and self.chance.random() < 0.85:
             return self.chance.choice(self.numbers)
         return self.chance.randrange(10)
 
     def a_list(self) -> Any:
-        if self.lists and self.chance.random() < 0.8:  # noqa: PLR2004
+        if self.lists and self.chance.random() < 0.8:
             return self.chance.choice(self.lists)
         return tuple(self.chance.randrange(10) for _ in range(self.chance.randrange(4)))
 
@@ -128,7 +128,7 @@ class _Writer:
 
     def statement(self, depth: int) -> Statement:
         verbs = ["number", "add", "add", "split", "numbers", "scale.map", "scale.map", "total", "no_sevens", "first"]
-        verbs += ["sub.map", "uneven.map"] + (["when", "when"] if depth < 2 else [])  # noqa: PLR2004
+        verbs += ["sub.map", "uneven.map"] + (["when", "when"] if depth < 2 else [])
         verb = self.chance.choice(verbs)
         if verb == "when":
             return self.branch(depth)

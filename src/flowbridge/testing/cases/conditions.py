@@ -64,7 +64,7 @@ def compared(n: int) -> list[str]:
     for i, condition in enumerate(conditions):
         with when(condition):
             words.append(say(str(i)))
-    return [first(w, say("no")) for w in words]  # type: ignore[return-value]
+    return [first(w, say("no")) for w in words]
 
 
 @flow
@@ -135,25 +135,71 @@ def collected_when(n: int) -> int:
 
 
 CASES = [
-    Case("when taken", "The branch whose condition holds runs; the other is skipped.", either, {"n": 4}, result="even4",
-         states={"say": "done", "say_2": "skipped"}),
+    Case(
+        "when taken",
+        "The branch whose condition holds runs; the other is skipped.",
+        either,
+        {"n": 4},
+        result="even4",
+        states={"say": "done", "say_2": "skipped"},
+    ),
     Case("otherwise taken", "And the other way round.", either, {"n": 3}, result="odd3", states={"say": "skipped", "say_2": "done"}),
-    Case("comparisons", "All six comparisons, and, or, not, over outputs.", compared, {"n": 1},
-         result=["00", "no0", "no0", "30", "no0", "50", "60", "no0", "no0", "90"]),
+    Case(
+        "comparisons",
+        "All six comparisons, and, or, not, over outputs.",
+        compared,
+        {"n": 1},
+        result=["00", "no0", "no0", "30", "no0", "50", "60", "no0", "no0", "90"],
+    ),
     Case("condition on a field", "A field of an output can be compared.", by_field, {"accuracy": 0.95}, result="m0"),
-    Case("condition on a field, not taken", "And skips when it does not hold.", by_field, {"accuracy": 0.5}, result="kept0",
-         states={"say": "skipped"}),
+    Case(
+        "condition on a field, not taken",
+        "And skips when it does not hold.",
+        by_field,
+        {"accuracy": 0.5},
+        result="kept0",
+        states={"say": "skipped"},
+    ),
     Case("nested when", "Conditions nest; both must hold.", by_parameter, {"publish": True, "n": 1}, result="small01"),
-    Case("nested when, off", "An outer condition that does not hold skips everything inside.", by_parameter, {"publish": False, "n": 9},
-         result="off0", states={"say": "skipped", "say_2": "skipped", "say_3": "skipped"}),
-    Case("skips spread with data, not with order", "What needs a skipped value is skipped; what only comes after it runs.", chain_of_skips,
-         {"n": 1}, result="after0", states={"say": "skipped", "say_2": "skipped", "say_3": "done"}),
-    Case("skips in a map", "A collected list leaves skipped items out.", skips_in_map, {"n": 5}, result=3,
-         states={"maybe.say": {"done": 3, "skipped": 2}}),
-    Case("map over what is left", "A map over a list with items left out has as many tasks as items.", map_of_rest, {"n": 4},
-         result=["even07", "even27"]),
+    Case(
+        "nested when, off",
+        "An outer condition that does not hold skips everything inside.",
+        by_parameter,
+        {"publish": False, "n": 9},
+        result="off0",
+        states={"say": "skipped", "say_2": "skipped", "say_3": "skipped"},
+    ),
+    Case(
+        "skips spread with data, not with order",
+        "What needs a skipped value is skipped; what only comes after it runs.",
+        chain_of_skips,
+        {"n": 1},
+        result="after0",
+        states={"say": "skipped", "say_2": "skipped", "say_3": "done"},
+    ),
+    Case(
+        "skips in a map",
+        "A collected list leaves skipped items out.",
+        skips_in_map,
+        {"n": 5},
+        result=3,
+        states={"maybe.say": {"done": 3, "skipped": 2}},
+    ),
+    Case(
+        "map over what is left",
+        "A map over a list with items left out has as many tasks as items.",
+        map_of_rest,
+        {"n": 4},
+        result=["even07", "even27"],
+    ),
     Case("map in when, taken", "A map may stand under a condition.", map_in_when, {"n": 3}, result=3),
-    Case("map in when, skipped", "A skipped map runs nothing and skips who needs its list.", map_in_when, {"n": 1}, result=-1,
-         states={"count": "skipped"}),
+    Case(
+        "map in when, skipped",
+        "A skipped map runs nothing and skips who needs its list.",
+        map_in_when,
+        {"n": 1},
+        result=-1,
+        states={"count": "skipped"},
+    ),
     Case("skipped map collected outside", "The list of a skipped map is skipped, not empty.", collected_when, {"n": 1}, result=-5),
 ]

@@ -73,7 +73,7 @@ def named(n: int) -> str:
 
 @flow
 def options_for_one_call(n: int) -> list[Any]:
-    return [plain.options(cpu=0.5)(n), plain.options(resources=Resources(cpu=0.25))(n), plain(n)]  # type: ignore[return-value]
+    return [plain.options(cpu=0.5)(n), plain.options(resources=Resources(cpu=0.25))(n), plain(n)]
 
 
 def _has_metrics(run: Any) -> None:
@@ -88,8 +88,13 @@ def _has_metrics(run: Any) -> None:
 
 
 CASES = [
-    Case("context", "A step knows which task it is and what it may use.", context_seen, {"n": 1},
-         result=["context_seen", "look", [], 0, 0.5, 256 * 2**20]),
+    Case(
+        "context",
+        "A step knows which task it is and what it may use.",
+        context_seen,
+        {"n": 1},
+        result=["context_seen", "look", [], 0, 0.5, 256 * 2**20],
+    ),
     Case("context in a map", "A mapped task knows its index.", context_in_map, result=[["look_at", [0], 7], ["look_at", [1], 8]]),
     Case("metrics", "Metrics, parameters, logs and usage are in the record.", metrics, {"n": 4}, result=4, check=_has_metrics),
     Case("env", "Environment variables reach the step, untouched by templates.", environment, result="red {{x}}"),

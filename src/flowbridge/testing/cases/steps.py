@@ -165,9 +165,20 @@ CASES = [
     Case("fields returned", "A flow returns a NamedTuple made of outputs.", fields, {"numbers": [1, 2, 3]}, result=Split([2, 3], [1])),
     Case("returns nothing", "A flow may be run for its effects.", returns_nothing, {"n": 1}, result=None),
     Case("access", "Attribute and item access is deferred.", access, {"values": {"a": [1, 2], "b": [40]}}, result=42),
-    Case("containers", "Outputs may stand inside lists, tuples and dicts.", containers, {"n": 1},
-         result={"list": [1, 2, 2], "pair": (1, "x"), "deep": {"k": [1]}}),
+    Case(
+        "containers",
+        "Outputs may stand inside lists, tuples and dicts.",
+        containers,
+        {"n": 1},
+        result={"list": [1, 2, 2], "pair": (1, "x"), "deep": {"k": [1]}},
+    ),
     Case("flows in flows", "A flow called in a flow is inlined.", nested_flows, {"n": 2}, result=24),
-    Case("parameters", "Parameters are coerced by their annotations.", parameters, {"a": "7", "e": "true"}, result=[7, 0.5, "x", [1, 2], True]),
+    Case(
+        "parameters",
+        "Parameters are coerced by their annotations.",
+        parameters,
+        {"a": "7", "e": "true"},
+        result=[7, 0.5, "x", [1, 2], True],
+    ),
     Case("constant", "A flow needs no parameters.", constant, result=3),
 ]

@@ -38,7 +38,15 @@ class Plain:
 
 @step
 def scalars() -> dict[str, Any]:
-    return {"none": None, "true": True, "int": 2**70, "float": 0.1 + 0.2, "text": "größer\n\"'{{workflow.name}}", "list": [1, [2, None]], "empty": {}}
+    return {
+        "none": None,
+        "true": True,
+        "int": 2**70,
+        "float": 0.1 + 0.2,
+        "text": "größer\n\"'{{workflow.name}}",
+        "list": [1, [2, None]],
+        "empty": {},
+    }
 
 
 @step
@@ -146,7 +154,7 @@ def other_values() -> list[Any]:
 
 
 @flow
-def models() -> list[Any]:
+def models() -> Any:
     return echo([deeper(make_settings()), plain_n(plain(4))])
 
 
@@ -171,19 +179,37 @@ def arrays(n: int) -> list[Any]:
 
 
 @flow
-def constants() -> list[Any]:
+def constants() -> Any:
     """Constants that JSON cannot hold are carried by value."""
     return echo([echo((1, 2)), echo({1: 2}), echo(b"\xff"), echo("{{workflow.uid}}")])
 
 
 CASES = [
-    Case("JSON values", "Exactly what went in comes out, template-like text included.", json_values,
-         result={"none": None, "true": True, "int": 2**70, "float": 0.1 + 0.2, "text": "größer\n\"'{{workflow.name}}", "list": [1, [2, None]], "empty": {}}),
-    Case("values beyond JSON", "Tuples stay tuples, sets sets, int keys ints.", other_values,
-         result=[math.inf, (1, 2), {1: "int key"}, {1, 2}, b"\x00\xff", 1 + 2j]),
+    Case(
+        "JSON values",
+        "Exactly what went in comes out, template-like text included.",
+        json_values,
+        result={
+            "none": None,
+            "true": True,
+            "int": 2**70,
+            "float": 0.1 + 0.2,
+            "text": "größer\n\"'{{workflow.name}}",
+            "list": [1, [2, None]],
+            "empty": {},
+        },
+    ),
+    Case(
+        "values beyond JSON",
+        "Tuples stay tuples, sets sets, int keys ints.",
+        other_values,
+        result=[math.inf, (1, 2), {1: "int key"}, {1, 2}, b"\x00\xff", 1 + 2j],
+    ),
     Case("models and objects", "pydantic models and plain objects.", models, result=[3, 4]),
     Case("dataclasses in a list", "A list of objects is mapped item by item.", dataclasses_in_lists, {"n": 3}, result=[0.0, 1.0, 2.0]),
-    Case("files and folders", "A Path is the file or folder it names.", files, {"text": "hi"}, result=["hi", ["a.txt", "deep/b.bin"], "hi"]),
+    Case(
+        "files and folders", "A Path is the file or folder it names.", files, {"text": "hi"}, result=["hi", ["a.txt", "deep/b.bin"], "hi"]
+    ),
     Case("large text", "A value far above any argument limit.", large_text, {"n": 3_000_000}, result=3_000_000),
     Case("arrays and frames", "numpy and pandas, dtypes kept.", arrays, {"n": 6}, result=[15.0, ["c0", "c1", "c2"], "float32"]),
     Case("constants", "Constants in the flow that JSON cannot hold.", constants, result=[(1, 2), {1: 2}, b"\xff", "{{workflow.uid}}"]),
