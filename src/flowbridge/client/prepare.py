@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
     from flowbridge.authoring.traced import TracedFlow
     from flowbridge.backends.base import Backend
+    from flowbridge.environments import EnvironmentLock
     from flowbridge.ir.base import JsonValue
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.settings import Profile
@@ -61,7 +62,7 @@ def prepare(traced: TracedFlow, params: Mapping[str, Any], profile: Profile, opt
     graph = _with_code(traced.graph, bundle)
     with _told_as_store_error(profile.store):
         store = open_store(profile)
-        locks = lock_steps(graph, traced.functions, store) if getattr(backend, "enters_locks", False) else {}
+        locks = _locks(backend, graph, traced, store)
         record = _record(graph, params, profile, options, bundle, store, traced)
         if locks:
             record = record.model_copy(update={"locks": put_locks(locks, store)})
@@ -99,8 +100,13 @@ def deployment(
     graph = _with_code(traced.graph, bundle)
     with _told_as_store_error(profile.store):
         store = open_store(profile)
+        locks = put_locks(_locks(get_backend(profile.backend), graph, traced, store), store)
         record = _record(graph, params, profile, options, bundle, store, traced)
-    return graph, record.model_copy(update={"id": "", "created": 0.0, "host": ""}), store
+    return graph, record.model_copy(update={"id": "", "created": 0.0, "host": "", "locks": locks}), store
+
+
+def _locks(backend: Backend, graph: FlowGraph, traced: TracedFlow, store: Store) -> dict[str, EnvironmentLock]:
+    return lock_steps(graph, traced.functions, store) if getattr(backend, "enters_locks", False) else {}
 
 
 def gaps_of(backend: Backend, graph: FlowGraph, profile: Profile) -> list[str]:

@@ -28,6 +28,8 @@ class KubeflowBackend:
 
     name = "kubeflow"
     support = TABLE
+    enters_locks = True
+    """Pods run steps in the environments that the client locks and keeps in the store."""
 
     def gaps(self, graph: FlowGraph, profile: Profile) -> list[str]:
         """Return every reason, beyond the support table, why this flow cannot run here."""

@@ -17,8 +17,6 @@ from flowbridge.backends.kubeflow.soft import soft_nodes
 from flowbridge.ir.graph import regions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from flowbridge.backends.kubeflow.wheel import Wheel
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.settings import Profile
@@ -53,7 +51,6 @@ def compile_flow(
     *,
     deployment: str | None = None,
     wheel: Wheel | None = None,
-    locks: Mapping[str, str] | None = None,
 ) -> Pipeline:
     """Translate a flow.
 
@@ -63,7 +60,6 @@ def compile_flow(
         deployment: Digest of the deployment in the store that a run begun in Kubeflow's own pages belongs to; None: only runs
             that flowbridge submits find what they need.
         wheel: The wheel in the store that pods install, where there is one.
-        locks: Digest in the store of the locked environment of a step, by its id.
 
     Raises:
         BackendError: The result breaks a rule of the server; a bug, named rule by rule.
@@ -77,7 +73,7 @@ def compile_flow(
     lowering = Lowering(
         graph=graph,
         regions=known,
-        components=Components(options=options, names=Names(pipeline_name(graph)), arguments=arguments, locks=locks or {}),
+        components=Components(options=options, names=Names(pipeline_name(graph)), arguments=arguments),
         parameters=tuple((name, declared["parameterType"]) for name, declared in declarations.items()),
         soft=soft_nodes(graph, known),
     )

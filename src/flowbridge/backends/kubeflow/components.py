@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +73,6 @@ class Components:
     options: KubeflowOptions
     names: Names
     arguments: list[str]
-    locks: Mapping[str, str] = field(default_factory=dict)
     specs: Json = field(default_factory=dict)
     executors: Json = field(default_factory=dict)
     platforms: Json = field(default_factory=dict)
@@ -110,7 +108,6 @@ class Components:
                 "--attempt",
                 interface.attempt,
                 *(["--soft"] if interface.soft else []),
-                *(["--lock", self.locks[node.id]] if node is not None and node.id in self.locks else []),
                 "--executor-input",
                 EXECUTOR_INPUT,
             ],

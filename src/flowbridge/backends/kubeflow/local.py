@@ -18,8 +18,6 @@ from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.components import RUN
 from flowbridge.backends.kubeflow.local_runner import KEEP
-from flowbridge.backends.kubeflow.locks import place_locks
-from flowbridge.backends.kubeflow.options import options_of
 from flowbridge.backends.kubeflow.pod import OPTIONS, TRUST
 from flowbridge.backends.kubeflow.submit import located, shown_parameters
 from flowbridge.engine.process_tree import is_alive, kill_tree, started_at
@@ -47,8 +45,7 @@ def submit_local(run: PreparedRun) -> LocalSubmission:
         raise MissingExtraError.needed("Running Kubeflow pipelines on this machine (kubeflow.host = 'local')", "kfp", "kubeflow")
     folder = Path(tempfile.mkdtemp(prefix="flowbridge-kfp-"))
     path = folder / f"{run.graph.name}.yaml"
-    locks = place_locks(run.graph, run.store, run.profile, options_of(run.profile))
-    path.write_bytes(compile_flow(run.graph, located(run.profile, run.store), locks=locks).data)
+    path.write_bytes(compile_flow(run.graph, located(run.profile, run.store)).data)
     arguments = {RUN: run.record.id, **shown_parameters(run.graph, run.record.params)}
     log = (folder / "log").open("wb")
     process = subprocess.Popen(

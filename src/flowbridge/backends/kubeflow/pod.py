@@ -40,7 +40,6 @@ class Job:
         does: ``task``, ``items``, ``check`` or ``finish``.
         attempt: As the server counts; None where it does not.
         soft: Whether a failure stays in the records.
-        lock: Digest of the step's locked environment.
         executor_input: Inputs, and where outputs go.
     """
 
@@ -50,7 +49,6 @@ class Job:
     does: str
     attempt: int | None
     soft: bool
-    lock: str | None
     executor_input: Json
 
     @property
@@ -96,7 +94,6 @@ def parse(arguments: Sequence[str]) -> Job:
         parser.add_argument(name, required=True)
     parser.add_argument("--options", default="{}")
     parser.add_argument("--deployment")
-    parser.add_argument("--lock")
     parser.add_argument("--attempt", default="0")
     parser.add_argument("--distrust", action="store_true")
     parser.add_argument("--soft", action="store_true")
@@ -111,7 +108,6 @@ def parse(arguments: Sequence[str]) -> Job:
         does=given.interface.split("/", 1)[0],
         attempt=int(given.attempt) if given.attempt.isdigit() else None,
         soft=given.soft,
-        lock=given.lock,
         executor_input=json.loads(given.executor_input),
     )
 
@@ -155,7 +151,7 @@ def _execute(job: Job, store: Store) -> tuple[TaskRecord, RunSession]:
         return halted, run
     if job.attempt is None:
         order = claim_next(order, session)
-    return execute(order, session, run, lock=job.lock), run
+    return execute(order, session, run), run
 
 
 def _task(job: Job, store: Store) -> int:

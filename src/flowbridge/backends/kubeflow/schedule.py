@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flowbridge.backends.base import Deployed
 from flowbridge.backends.kubeflow.begin import Deployment, save_deployment
 from flowbridge.backends.kubeflow.compile import Pipeline, pipeline_name
+from flowbridge.backends.kubeflow.locks import refuse_local_packages
 from flowbridge.backends.kubeflow.options import options_of
 from flowbridge.backends.kubeflow.rest import Server
 from flowbridge.backends.kubeflow.submit import complete_pipeline, shown_parameters, source
@@ -33,6 +34,7 @@ def deployable(graph: FlowGraph, record: RunRecord, store: Store, profile: Profi
         profile: The settings in force.
     """
     options = options_of(profile)
+    refuse_local_packages(record, store)
     page = Server(options).page("{id}", options.ui) if options.address else None
     digest = save_deployment(store, Deployment(run=record, page=page))
     return complete_pipeline(graph, store, profile, options, deployment=digest)

@@ -11,7 +11,7 @@ from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.components import RUN
 from flowbridge.backends.kubeflow.gaps import size_gaps
-from flowbridge.backends.kubeflow.locks import place_locks
+from flowbridge.backends.kubeflow.locks import refuse_local_packages
 from flowbridge.backends.kubeflow.options import KubeflowOptions, options_of
 from flowbridge.backends.kubeflow.parameters import shown
 from flowbridge.backends.kubeflow.rest import AccessDeniedError, NotOnServerError, Server, ServerUnreachableError
@@ -48,6 +48,7 @@ def submit(run: PreparedRun) -> ServerSubmission:
     """
     options = options_of(run.profile)
     server = Server(options)
+    refuse_local_packages(run.record, run.store)
     pipeline = complete_pipeline(run.graph, run.store, run.profile, options)
     too_large = size_gaps(run.graph, pipeline, run.record.params)
     if too_large:
@@ -65,10 +66,8 @@ def submit(run: PreparedRun) -> ServerSubmission:
 def complete_pipeline(
     graph: FlowGraph, store: Store, profile: Profile, options: KubeflowOptions, *, deployment: str | None = None
 ) -> Pipeline:
-    """Compile a flow and put into the store what its pods need besides code: flowbridge as a wheel, locked environments."""
-    where = located(profile, store)
-    wheel, locks = place_wheel(options, store), place_locks(graph, store, where, options)
-    return compile_flow(graph, where, deployment=deployment, wheel=wheel, locks=locks)
+    """Compile a flow, and put flowbridge as a wheel into the store where its pods need one."""
+    return compile_flow(graph, located(profile, store), deployment=deployment, wheel=place_wheel(options, store))
 
 
 def located(profile: Profile, store: Store) -> Profile:

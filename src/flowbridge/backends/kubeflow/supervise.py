@@ -41,7 +41,7 @@ def stopped(run: RunSession, order: WorkOrder) -> TaskRecord | None:
     return None
 
 
-def execute(order: WorkOrder, session: Session, run: RunSession, *, lock: str | None = None) -> TaskRecord:
+def execute(order: WorkOrder, session: Session, run: RunSession) -> TaskRecord:
     """Run a task and return its record, whatever becomes of the process it runs in.
 
     A step with `memory_max` that ran out of memory is tried again at once with more, in this pod, whose limit is the most it may get.
@@ -50,14 +50,13 @@ def execute(order: WorkOrder, session: Session, run: RunSession, *, lock: str | 
         order: Which task.
         session: What this process keeps between tasks.
         run: The run.
-        lock: Digest of the step's locked environment, where it has one.
     """
     node = run.graph.node(order.step)
     if isinstance(node, MapNode) or _simple(node):
         return run_task(order, session=session)
     from flowbridge.backends.kubeflow.locks import interpreter_for  # noqa: PLC0415  (only steps that need a process beside)
 
-    python = str(interpreter_for(node, lock, run.store))
+    python = str(interpreter_for(node, run.record, run.store))
     order = order.model_copy(update={"growths": _growths_before(run, node, order)})
     while True:
         record = _in_child(order, run, node, python)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow.components import RUN
+from flowbridge.backends.kubeflow.locks import refuse_local_packages
 from flowbridge.backends.kubeflow.options import KubeflowOptions, options_of
 from flowbridge.backends.kubeflow.resources import platform_config
 from flowbridge.backends.kubeflow.submit import complete_pipeline, shown_parameters
@@ -67,6 +68,7 @@ def submit_vertex(run: PreparedRun) -> VertexSubmission:
     """
     options = options_of(run.profile)
     platform = client()
+    refuse_local_packages(run.record, run.store)
     pipeline = complete_pipeline(run.graph, run.store, run.profile, options)
     with tempfile.TemporaryDirectory(prefix="flowbridge-vertex-") as folder:
         path = Path(folder) / "pipeline.json"
