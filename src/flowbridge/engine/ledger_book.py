@@ -254,7 +254,7 @@ def decide(book: Book, capacity: Capacity, asker: Entry, now: float, ignored: Co
         gpus = room.place(other.need)
         if gpus is not None:
             room.take(other.need, gpus)
-        elif not kept:
+        elif not kept and Room(Book(), capacity).place(other.need) is not None:  # else he waits for another machine than this
             room.keep(other.need, all_of_it=now - other.at > PATIENCE)
             kept = True
     return room.place(asker.need)

@@ -263,3 +263,11 @@ def test_no_request_starves_though_small_ones_never_stop_coming(large: Resources
             return
         assert machine.now - asked < 2 * PATIENCE + 10 * longest
     raise AssertionError
+
+
+def test_who_can_never_be_served_here_holds_up_nobody() -> None:
+    """Another process may believe in a larger machine, by its own configuration; what it asks for must not stop this one's queue."""
+    machine = Machine()
+    machine.book.waits["w0"] = Entry("w0", "b", "b", "huge", Need.of(Resources(cpu=64), 1, Capacity(cpu=64, memory=GIB)), (), 0.0)
+    machine.now += PATIENCE + 1
+    assert machine.ask("a", "1", Resources(cpu=4)) is not None
