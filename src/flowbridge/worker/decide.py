@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.ir.control import MapNode, bindings_of
+from flowbridge.ir.describe import describe
 from flowbridge.records import reasons
-from flowbridge.worker.guards import describe, first_false
+from flowbridge.worker.guards import first_false
 from flowbridge.worker.lookup import Blocked, Skipped
 from flowbridge.worker.places import Place, worst
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.errors import FlowbridgeError
-from flowbridge.ir import bindings as b
-from flowbridge.ir.control import And, Compare, Condition, Not, Or, Truth
+from flowbridge.ir.bindings import Binding
+from flowbridge.ir.control import And, Condition, Not, Or, Truth
+from flowbridge.ir.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
 }
 
-Load = Callable[[b.Binding], Any]
+Load = Callable[[Binding], Any]
 
 
 class ConditionError(FlowbridgeError, TypeError):
@@ -75,45 +76,3 @@ def _truth(value: Any, condition: Condition) -> bool:
             f"the condition {describe(condition)} cannot be told: "
             f"a value of type {type(value).__name__} is neither true nor false ({error}); return a plain bool or number from the step"
         ) from error
-
-
-def describe(condition: Condition) -> str:
-    """Return a condition as a user would have written it."""
-    if isinstance(condition, Truth):
-        return describe_binding(condition.value)
-    if isinstance(condition, Compare):
-        return f"{describe_binding(condition.left)} {condition.op} {describe_binding(condition.right)}"
-    if isinstance(condition, Not):
-        return f"~({describe(condition.operand)})"
-    sign = "&" if isinstance(condition, And) else "|"
-    return f"({describe(condition.left)}) {sign} ({describe(condition.right)})"
-
-
-def describe_binding(binding: b.Binding) -> str:
-    """Return a binding as a user would have written it."""
-    if isinstance(binding, b.Constant):
-        return repr(binding.value) if binding.pickled is None else binding.shown or "a constant"
-    if isinstance(binding, b.FromStep):
-        name = binding.step if binding.output == "result" else f"{binding.step}.{binding.output}"
-        return name + _path(binding.path) + _path(binding.then)
-    if isinstance(binding, b.ListOf):
-        return f"[{', '.join(map(describe_binding, binding.items))}]"
-    if isinstance(binding, b.DictOf):
-        return "{" + ", ".join(f"{k!r}: {describe_binding(v)}" for k, v in binding.items) + "}"
-    return _describe_chosen(binding) + _path(binding.path)
-
-
-def _describe_chosen(binding: b.FromParameter | b.FromItem | b.FirstOf | b.GridOf | b.Collected) -> str:
-    if isinstance(binding, b.FromParameter):
-        return binding.name
-    if isinstance(binding, b.FromItem):
-        return f"each {binding.field}"
-    if isinstance(binding, b.FirstOf):
-        return f"first({', '.join(map(describe_binding, binding.choices))})"
-    if isinstance(binding, b.GridOf):
-        return f"grid({', '.join(f'{k}={describe_binding(v)}' for k, v in binding.items)})"
-    return f"the list of {describe_binding(binding.value)}"
-
-
-def _path(path: b.Path) -> str:
-    return "".join(f".{p.key}" if p.kind == "attr" else f"[{p.key!r}]" for p in path)
