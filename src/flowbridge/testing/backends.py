@@ -34,7 +34,10 @@ class BackendSuite:
 
     @pytest.fixture
     def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-        """A fresh store, as a URL."""
+        """A fresh store, as a URL; and an account of the machine's resources that no other run takes part in."""
+        account = tmp_path / "account"
+        account.mkdir()
+        monkeypatch.setenv("FLOWBRIDGE_ACCOUNT_DIR", str(account))
         for name, value in self.settings.items():
             monkeypatch.setenv(name, value)
         return str(tmp_path / "store")
