@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flowbridge.engine import gpus
-from flowbridge.errors import ConfigError
+from flowbridge.errors import ConfigError, UsageError
 from flowbridge.ir.resources import format_bytes, parse_bytes, parse_cpu
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 CGROUPS = Path("/sys/fs/cgroup")
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (its size is read, nothing is written there)
 _UNLIMITED = 2**60  # cgroup v1 writes "no limit" as a number near 2**63
+
+
+class ImpossibleRequestError(UsageError):
+    """A task asks for more than this machine has, so it would wait for ever."""
 
 
 class Machine(Protocol):

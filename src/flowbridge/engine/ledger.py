@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flowbridge.engine.capacity import Capacity
+from flowbridge.engine.capacity import Capacity, ImpossibleRequestError
 from flowbridge.engine.ledger_book import Book, Entry, Need, Owner, Room, decide, entry_event, own_event
 from flowbridge.engine.ledger_file import LedgerFile
 from flowbridge.engine.ledger_lease import Holder, Lease, holder
@@ -94,7 +94,11 @@ class Account:
         return self.capacity.impossible(resources, nodes)
 
     def request(self, run: str, task: str, resources: Resources, nodes: int = 1) -> Lease | None:
-        """Return a lease, or None if the task has to wait; it then stands in the queue until it is served or withdrawn."""
+        """Return a lease, or None if the task has to wait; it then stands in the queue until it is served or withdrawn.
+
+        Raises:
+            ImpossibleRequestError: This machine can never satisfy it.
+        """
         need = Need.of(resources, nodes, self.capacity)
         with self._alone():
             waiting = self._waiting.get((run, need))
@@ -105,6 +109,7 @@ class Account:
             with self._locked():
                 gpus = self._decide(asker, now)
                 if gpus is None:
+                    self._refuse_impossible(task, resources, nodes)
                     self._wait(waiting, asker, task, now)
                     return None
                 entry = Entry(self._new_id(), self._owner.id, run, task, need, gpus, now)
@@ -181,6 +186,11 @@ class Account:
             with self._locked():
                 self._commit([["free", entry.id]])
             self._wake_others(entry.run)
+
+    def _refuse_impossible(self, task: str, resources: Resources, nodes: int) -> None:
+        problem = self.capacity.impossible(resources, nodes)
+        if problem:
+            raise ImpossibleRequestError(f"{task} can never start: {problem}")
 
     def _decide(self, asker: Entry, now: float) -> tuple[str, ...] | None:
         """Decide on a request, after taking back what the dead hold if it would have to wait."""

@@ -242,14 +242,14 @@ def decide(book: Book, capacity: Capacity, asker: Entry, now: float, ignored: Co
         now: Seconds since the epoch.
         ignored: Ids of those in the queue who don't take what they could have.
     """
-    room = Room(book, capacity)
+    room, empty = Room(book, capacity), Room(Book(), capacity)
     if asker.id not in book.waits:
         book = Book(book.owners, book.leases, {**book.waits, asker.id: asker})
     kept = False
     for other in book.queue(capacity, now):
         if other.id == asker.id:
             break
-        if other.id in ignored:
+        if other.id in ignored or empty.place(other.need) is None:  # who asks for more than there is waits for ever: nobody waits with him
             continue
         gpus = room.place(other.need)
         if gpus is not None:

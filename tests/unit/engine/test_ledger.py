@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from flowbridge.engine import ledger, ledger_file
+from flowbridge.engine.capacity import ImpossibleRequestError
 from flowbridge.engine.ledger import Account
 from flowbridge.errors import ConfigError
 from flowbridge.ir.resources import Resources
@@ -268,6 +269,12 @@ def test_what_this_machine_can_never_give_is_said(account: Account, resources: R
     sentence = account.impossible(resources, nodes)
     assert sentence is not None
     assert re.search(words, sentence), sentence
+
+
+def test_what_can_never_be_given_is_refused_and_does_not_wait(account: Account) -> None:
+    with pytest.raises(ImpossibleRequestError, match="train/3 can never start: cpu=5 is asked for, and this machine has 4 cores"):
+        account.request("a", "train/3", Resources(cpu=5))
+    assert account.holders() == []
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,13 @@ def test_a_snapshot_adds_up_to_the_same() -> None:
     assert set(again.owners) == {"a"}
 
 
+def test_who_asks_for_more_than_there_is_holds_up_nobody() -> None:
+    machine = Machine()
+    need = Need.of(Resources(cpu=99), 1, MACHINE)
+    machine.book.waits["other"] = Entry("other", "z", "z", "t", need, (), machine.now - 10 * PATIENCE)
+    assert machine.ask("a", "1", Resources(cpu=4)) is not None
+
+
 RESOURCES = st.builds(
     Resources,
     cpu=st.sampled_from([None, 0.5, 1, 2, 4]),
