@@ -282,7 +282,7 @@ def main() -> int:
     functions = functions_of(setup)
     if setup.shares_store:
         session = session_of(setup, functions)
-        warm(session, setup.first)
+        warm(session, setup.first, setup.serves)
         Template(channel, Forker(channel, lambda: session)).serve(unsafe_to_fork())
     Template(channel, Forker(channel, lambda: session_of(setup, functions))).serve(unsafe_to_fork())
     return 0

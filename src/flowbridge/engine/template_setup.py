@@ -34,6 +34,7 @@ class TemplateSetup:
         path: Import path of the driver.
         fork: Import the flow and fork; else start a new Python for each task.
         shares_store: The store may be opened before a fork: it is a folder of this machine, so there are no connections and no threads.
+        only: Ids of the steps that run with the interpreter of this template; None: all but those that have one of their own.
     """
 
     first: WorkOrder
@@ -43,6 +44,11 @@ class TemplateSetup:
     path: tuple[str, ...] = ()
     fork: bool = True
     shares_store: bool = False
+    only: frozenset[str] | None = None
+
+    def serves(self, step: str) -> bool:
+        """Say whether a step runs here."""
+        return self.only is None or step in self.only
 
 
 def session_of(setup: TemplateSetup, functions: Mapping[str, Callable[..., Any]]) -> Session:
@@ -66,7 +72,12 @@ def functions_of(setup: TemplateSetup, only: str | None = None) -> dict[str, Cal
     loader = open_bundle(setup.bundle, Path(cache).expanduser() if cache else Path(tempfile.gettempdir()) / "flowbridge-code")
     found: dict[str, Callable[..., Any]] = {}
     for node in setup.graph.steps:
-        if node.code is None or only not in {None, node.id} or (node.code.by_value and not setup.profile.trust):
+        if (
+            node.code is None
+            or only not in {None, node.id}
+            or not setup.serves(node.id)
+            or (node.code.by_value and not setup.profile.trust)
+        ):
             continue
         try:
             found[node.id] = loader.step(node.id, node.code)
@@ -75,11 +86,11 @@ def functions_of(setup: TemplateSetup, only: str | None = None) -> dict[str, Cal
     return found
 
 
-def warm(session: Session, first: WorkOrder) -> None:
-    """Import the functions of all steps, so that children find them; what can't be imported is told by the task that needs it."""
+def warm(session: Session, first: WorkOrder, serves: Callable[[str], bool] = lambda _: True) -> None:
+    """Import the functions of the steps that run here, so that children find them; what can't be imported is told by the task itself."""
     run = session.run(first)
     for node in run.graph.steps:
-        if node.code is None:
+        if node.code is None or not serves(node.id):
             continue
         try:
             run.hints(node)

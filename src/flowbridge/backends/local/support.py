@@ -10,11 +10,7 @@ from flowbridge.ir.features import Feature
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NO_ENVIRONMENTS = Unsupported(
-    "steps with an environment of their own cannot be started here yet",
-    "ours",
-    "Install the packages into the Python that runs the flow, and drop them from the step.",
-)
+_OWN_ENVIRONMENT = Emulated("uv locks and makes the environment before the run starts; the step's tasks run with its interpreter")
 
 TABLE: Mapping[Feature, Support] = complete(
     {
@@ -45,9 +41,9 @@ TABLE: Mapping[Feature, Support] = complete(
         Feature.SHM: Emulated("the machine's own /dev/shm; a flow that asks for more than it holds is refused"),
         Feature.CUSTOM_RESOURCES: Native(),
         Feature.GANG: Emulated("all processes of the gang run on this machine, each with GPUs of its own"),
-        Feature.PACKAGES: _NO_ENVIRONMENTS,
-        Feature.REQUIREMENTS: _NO_ENVIRONMENTS,
-        Feature.PYTHON: _NO_ENVIRONMENTS,
+        Feature.PACKAGES: _OWN_ENVIRONMENT,
+        Feature.REQUIREMENTS: _OWN_ENVIRONMENT,
+        Feature.PYTHON: _OWN_ENVIRONMENT,
         Feature.IMAGE: Emulated("the step runs in this Python; the image is for backends that run containers"),
         Feature.ENV: Native(),
         Feature.SECRETS: Emulated("taken from variables of the environment in which the flow is started"),
