@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowbridge.environments import EnvironmentLock, materialise
+from flowbridge.environments import EnvironmentLock, interpreter, materialise, wants_own
+from flowbridge.ir.control import MapNode
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
+    from flowbridge.ir.flow import StepNode
     from flowbridge.records.models import RunRecord
 
 
@@ -26,6 +28,22 @@ def interpreters(record: RunRecord, store: Store) -> dict[str, Path]:
         if digest not in made:
             made[digest] = materialise(EnvironmentLock.parse(store.get_environment(digest).decode()))
     return {step: made[digest] for step, digest in record.locks}
+
+
+def interpreter_of(node: StepNode | MapNode, record: RunRecord, store: Store) -> Path | None:
+    """Return the interpreter of one step, from its lock in the run or, where a run has none, from its wishes; None: this one.
+
+    Raises:
+        ConfigError: Its environment can't be made.
+        MissingExtraError: There is no `uv`.
+        StoreError: Its lock is not in the store.
+    """
+    if isinstance(node, MapNode) or node.container is not None or not wants_own(node.environment):
+        return None
+    digest = dict(record.locks).get(node.id)
+    if digest is None:
+        return interpreter(node.environment)
+    return materialise(EnvironmentLock.parse(store.get_environment(digest).decode()))
 
 
 def own_paths() -> tuple[str, ...]:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import flowbridge
 from flowbridge.engine import endings
 from flowbridge.engine.child import ChildOrder, become_clean, end, run_child
+from flowbridge.engine.environments import interpreter_of
 from flowbridge.engine.ledger import Account
 from flowbridge.engine.process_tree import adopt_orphans, kill_descendants
 from flowbridge.engine.running import Member, Running, nodes_of, resources_of
 from flowbridge.engine.scheduler import Task
-from flowbridge.environments import interpreter, wants_own
 from flowbridge.ir.attempts import is_last
 from flowbridge.ir.control import MapNode
 from flowbridge.records.models import TaskRecord
@@ -106,7 +106,8 @@ class _Attempt:
         self.running = running
         self.node = running.node
         self.around = around
-        self.python = _python(running.node)
+        run = around.session.run(order)
+        self.python = interpreter_of(running.node, run.record, run.store)
 
     def run(self) -> TaskRecord:
         """Start all members, and wait for them."""
@@ -260,13 +261,6 @@ def rendezvous(gang: Gang, port: int = 29500) -> dict[str, str]:
         "LOCAL_WORLD_SIZE": "1",
         "GROUP_WORLD_SIZE": size,
     }
-
-
-def _python(node: StepNode | MapNode) -> Path | None:
-    """Return the interpreter of a step's own environment; None where it runs with this one."""
-    if isinstance(node, MapNode) or not wants_own(node.environment):
-        return None
-    return interpreter(node.environment)
 
 
 def _go_on_in(python: Path, order: WorkOrder) -> None:

@@ -19,6 +19,7 @@ class MetaflowBackend:
 
     name = "metaflow"
     support = TABLE
+    enters_locks = True
 
     def gaps(self, graph: FlowGraph, profile: Profile) -> list[str]:
         """Return every reason, beyond the support table, why this flow cannot run here; with step names and the way out."""
