@@ -9,8 +9,10 @@ from flowbridge.backends.metaflow.notes import find_notes
 from flowbridge.backends.metaflow.support import TABLE
 
 if TYPE_CHECKING:
-    from flowbridge.backends.base import Compiled, PreparedRun, Submission
+    from flowbridge.artifacts.store import Store
+    from flowbridge.backends.base import Compiled, Deployed, PreparedRun, Submission
     from flowbridge.ir.flow import FlowGraph
+    from flowbridge.records.models import RunRecord
     from flowbridge.settings import Profile
 
 
@@ -34,6 +36,21 @@ class MetaflowBackend:
         from flowbridge.backends.metaflow.targets import compile_for  # noqa: PLC0415  (starts Metaflow for targets)
 
         return compile_for(graph, profile)
+
+    def compile_deployable(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Compiled:
+        """Translate the flow with its code, so that runs of it can be started with Metaflow alone."""
+        from flowbridge.backends.metaflow.targets import compile_for  # noqa: PLC0415
+
+        return compile_for(graph, profile, store.get_bundle(record.bundle) if record.bundle else None)
+
+    def deploy(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Deployed:
+        """Hand the flow over to the target of the profile: Argo Workflows, Step Functions or Airflow."""
+        from flowbridge.backends.metaflow.targets import deploy  # noqa: PLC0415
+        from flowbridge.errors import ConfigError  # noqa: PLC0415
+
+        if record.bundle is None:
+            raise ConfigError(f"The steps of flow {graph.name!r} cannot be taken elsewhere, so it cannot be deployed")
+        return deploy(graph, profile, store.get_bundle(record.bundle))
 
     def submit(self, run: PreparedRun) -> Submission:
         """Start the run."""

@@ -31,9 +31,9 @@ def save_card(flow: str, run: str, node: str, answer: Any, outputs: Mapping[str,
         datastore = metaflow_module("system_context").system_context.flow_datastore
     except ImportError:  # before Metaflow 2.19.30: there is no way to its datastore from inside a step
         return
-    cards = metaflow_module("plugins.cards.card_datastore").CardDatastore
-    card = cards(datastore, pathspec=current().pathspec)
-    card._backend = type(datastore._storage_impl)(cards.get_storage_root(datastore.TYPE))
+    card = metaflow_module("plugins.cards.card_datastore").CardDatastore(datastore, pathspec=current().pathspec)
+    root = f"{datastore.datastore_root}/{metaflow_module('metaflow_config').CARD_SUFFIX}"  # where Metaflow's client looks (``card_client.py``)
+    card._backend = type(datastore._storage_impl)(root)
     card.save_card(f"{current().task_id:0>20}"[-20:], CARD_TYPE, page(flow, run, node, answer, outputs))
 
 

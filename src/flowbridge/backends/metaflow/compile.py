@@ -86,7 +86,7 @@ class _Writer:
         names = {"FlowSpec", "step"} | {d.name for made in (*self.made.values(), self.flow_made) for d in made}
         names |= {"Parameter"} if self.parameters else set()
         names |= {p.kind for p in self.parameters} & _PARAMETER_NAMES
-        ordered = sorted(names, key=str.lower)
+        ordered = sorted(names, key=lambda name: (not name[0].isupper(), name))
         line = f"from metaflow import {', '.join(ordered)}"
         yield from [line] if len(line) <= WIDTH else ["from metaflow import (", *(f"    {name}," for name in ordered), ")"]
         yield ""

@@ -58,7 +58,10 @@ def _of_step(graph: FlowGraph, node: StepNode, compute: Compute, profile: Profil
 
 
 def _here(node: StepNode, profile: Profile) -> Iterator[str]:
-    why = Capacity.detect(profile.machine).impossible(node.resources, node.nodes)
+    capacity, asked = Capacity.detect(profile.machine), node.resources
+    if asked.cpu is None and node.nodes > 1:  # a member that declares no cpu counts as one core, and all members start together
+        asked = asked.model_copy(update={"cpu": min(1.0, capacity.cpu)})
+    why = capacity.impossible(asked, node.nodes)
     if why is not None:
         yield f"step {node.id}: {why}."
     import os  # noqa: PLC0415  (only names of variables are looked at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from flowbridge.backends.metaflow.options import MetaflowOptions
 
 _SYSROOT = "METAFLOW_DATASTORE_SYSROOT_LOCAL"
-_CARDS_ROOT = "METAFLOW_CARD_LOCALROOT"
 _USERS = ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER")
 MOST_SPLITS = 10_000_000
 """Metaflow's local runtime refuses a foreach over more than 100 items unless told otherwise (``runtime.py``)."""
@@ -57,13 +57,27 @@ class Home:
         if options.target == "local" and options.trim and datastore_of(options) == "local" and metadata_of(options) == "local":
             settings.update(trimmed(file.decorators))
         (self.folder / ".metaflow" / "config.json").write_text(json.dumps(settings, indent=1))
+        if "parallel" in file.decorators:
+            self.write_python(options)
         return path
 
+    @property
+    def programs(self) -> Path:
+        """Folder that stands first on the path of Metaflow's processes."""
+        return self.folder / "bin"
+
+    def write_python(self, options: MetaflowOptions) -> None:
+        """Make ``python`` stand for the interpreter of the run: Metaflow starts the nodes of a gang by that name (``parallel_decorator.py``)."""
+        self.programs.mkdir(exist_ok=True)
+        script = self.programs / "python"
+        script.write_text(f'#!/bin/sh\nexec {shlex.quote(python_of(options))} "$@"\n')
+        script.chmod(0o755)
+
     def variables(self) -> dict[str, str]:
-        """Return where Metaflow's local datastore and its cards are."""
+        """Return where Metaflow's local datastore is."""
         if self.sysroot is None:
             return {}
-        return {_SYSROOT: str(self.sysroot), _CARDS_ROOT: str(self.sysroot / ".metaflow" / "mf.cards")}
+        return {_SYSROOT: str(self.sysroot)}
 
 
 def datastore_of(options: MetaflowOptions) -> str | None:
@@ -101,6 +115,7 @@ def trimmed(decorators: frozenset[str]) -> dict[str, list[str]]:
 def process_environment(run: PreparedRun, options: MetaflowOptions, home: Home) -> dict[str, str]:
     """Return the environment of Metaflow's processes."""
     env = {**os.environ, **options.env, **home.variables(), STORE: run.store.url, RUN: run.record.id, FOLDER: os.getcwd()}  # noqa: PTH109
+    env["PATH"] = os.pathsep.join(filter(None, [str(home.programs), env.get("PATH")]))
     if not options.cards:
         env[CARDS] = "0"
     if not any(env.get(name, "root") not in {"", "root"} for name in _USERS):

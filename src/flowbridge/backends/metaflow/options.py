@@ -48,6 +48,7 @@ class MetaflowOptions(FrozenModel):
         cards: Whether each task gets a card.
         warm: Whether tasks on this machine are forked from a process that has flowbridge and the flow loaded already.
         trim: Whether Metaflow loads only those of its plug-ins that the flow needs; only for the target ``local``.
+        dags: Airflow's folder of DAGs, where a deployment to it is written.
         python: Interpreter that Metaflow runs with; None: this one.
     """
 
@@ -65,6 +66,7 @@ class MetaflowOptions(FrozenModel):
     cards: bool = True
     warm: bool = True
     trim: bool = True
+    dags: str | None = None
     python: str | None = None
 
     @property

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flowbridge.backends.metaflow import resumed
 from flowbridge.backends.metaflow.attempt import Gang, Surroundings, attempt, delay_left
 from flowbridge.backends.metaflow.index import EMPTY, is_empty, is_lane, lane_of, lanes
+from flowbridge.backends.metaflow.lower import lower
 from flowbridge.backends.metaflow.resources import metaflow_retries
 from flowbridge.ir.attempts import OUT_OF_MEMORY, growths_of, last_attempt
 from flowbridge.ir.control import MapNode
@@ -42,6 +44,7 @@ class Request:
         node: Id of the step or map.
         place: The map index as it passes through Metaflow: a number per map, or ``"2/8"``, the third of eight lanes.
         attempt: Metaflow's count of this task's attempts, from 0.
+        origins: The run that Metaflow resumed, by the ids that it may have; empty where it is no resumed run.
         lanes: Of a list: at most so many lanes.
         native: The task's pathspec in Metaflow.
         here: The task runs on this machine, so it takes its share of the machine's account.
@@ -55,6 +58,7 @@ class Request:
     node: str = ""
     place: Place = ()
     attempt: int = 0
+    origins: tuple[str, ...] = ()
     lanes: int | None = None
     native: str | None = None
     here: bool = True
@@ -64,7 +68,7 @@ class Request:
     def of(cls, data: dict[str, Any]) -> Request:
         """Make a request of JSON's data."""
         gang = data.get("gang")
-        return cls(**{**data, "place": tuple(data["place"]), "gang": tuple(gang) if gang else None})
+        return cls(**{**data, "place": tuple(data["place"]), "origins": tuple(data["origins"]), "gang": tuple(gang) if gang else None})
 
     def around(self, session: Session, profile: Profile) -> Surroundings:
         """Return what the task shares with others of its process."""
@@ -116,6 +120,9 @@ def perform(request: Request, around: Surroundings) -> Answer:
         native=request.native,
     )
     run = around.session.run(order)
+    if request.origins:
+        resumed.make_run(run.store, request.flow, request.origins, request.run)
+        resumed.bring_what(run, request.node)
     if request.verb == "finish":
         return _finish(run)
     node = run.graph.node(request.node)
@@ -222,6 +229,6 @@ def _words(record: TaskRecord) -> str:
 
 def _finish(run: RunSession) -> Answer:
     end = finalise(run.graph, run.files)
-    failed = [r.step for r in run.files.tasks() if getattr(r, "state", "") == "failed" and not getattr(r, "allowed", False)]
-    about = {"counts": end.counts, "failed": sorted(set(failed))}
-    return Answer(end.state, end.message, metrics=end.metrics, about=about)
+    failed = {r.step for r in run.files.tasks() if getattr(r, "state", "") == "failed" and not getattr(r, "allowed", False)}
+    first = next((s.name for s in lower(run.graph).steps if any(c.node in failed for c in s.calls)), None) if failed else None
+    return Answer(end.state, end.message, metrics=end.metrics, about={"counts": end.counts, "failed": first})

@@ -22,6 +22,7 @@ from flowbridge.backends.metaflow.variables import CARDS, HELPER, RUN, STORE
 if TYPE_CHECKING:
     from flowbridge.backends.metaflow.perform import Answer
 
+_RESUMED = "-resumed-"
 _CONTAINERS = ("METAFLOW_KUBERNETES_WORKLOAD", "AWS_BATCH_JOB_ID")
 
 quick_graph.install()
@@ -93,16 +94,18 @@ class Source:
         spec.state, spec.reason, spec.metrics = answer.state, answer.reason, answer.metrics
         spec.result = Result(self.store, self.flow, spec.flowbridge_run)
         if answer.state != "done":
-            raise _failure(f"run {spec.flowbridge_run} {answer.state}: {answer.reason}")
+            raise _failure(f"run {spec.flowbridge_run} {answer.state}: {answer.reason}{_way_out(answer.about.get('failed'))}")
 
     # --- asking ------------------------------------------------------------------------------------------------------------------
 
     def _ask(self, spec: Any, verb: str, node: str, lanes: int | None = None) -> Answer | SimpleNamespace:
+        origins = _resumed(spec)
         data = {
             "verb": verb,
             "store": self.store,
             "flow": self.flow,
             "run": spec.flowbridge_run,
+            "origins": origins,
             "node": node,
             "place": spec.map_index,
             "attempt": current().retry_count,
@@ -137,6 +140,22 @@ def _arrive(spec: Any, inputs: Sequence[Any] | None) -> None:
         spec.map_index = inputs[0].map_index[:depth]
     elif depth > len(spec.map_index):
         spec.map_index = spec.input
+
+
+def _resumed(spec: Any) -> list[str]:
+    """Give the tasks that Metaflow runs again, when it resumes a run, a run of their own in flowbridge; return the ids of the run before."""
+    before = current().origin_run_id
+    if not before:
+        return []
+    first = spec.flowbridge_run.partition(_RESUMED)[0]
+    spec.flowbridge_run = f"{first}{_RESUMED}{current().run_id}"
+    return [f"{first}{_RESUMED}{before}", first]
+
+
+def _way_out(step: str | None) -> str:
+    if step is None:
+        return ""
+    return f"\nTo go on from there: python {Path(sys.argv[0]).name} resume {step} --origin-run-id {current().run_id}"
 
 
 def _gang() -> tuple[int, int, str] | None:

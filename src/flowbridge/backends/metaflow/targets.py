@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowbridge.backends.base import Compiled
+from flowbridge.backends.base import Compiled, Deployed
 from flowbridge.backends.metaflow.compile import compile_flow
 from flowbridge.backends.metaflow.home import global_arguments, python_of
 from flowbridge.backends.metaflow.notes import find_notes
-from flowbridge.backends.metaflow.options import options_of
+from flowbridge.backends.metaflow.options import DEPLOYED, options_of
 from flowbridge.backends.metaflow.standalone import CODE_SUFFIX, FLOW_SUFFIX
 from flowbridge.backends.metaflow.status import own_error
-from flowbridge.errors import BackendError, FlowError, MissingExtraError
+from flowbridge.errors import BackendError, ConfigError, FlowError, MissingExtraError
 from flowbridge.ir.fingerprint import dump
 from flowbridge.packaging.bundle import build
 
@@ -33,8 +34,13 @@ _NEEDS = {"argo-workflows": "kubernetes", "step-functions": "boto3"}
 _PATIENCE = 600
 
 
-def compile_for(graph: FlowGraph, profile: Profile) -> Compiled:
+def compile_for(graph: FlowGraph, profile: Profile, code: bytes | None = None) -> Compiled:
     """Return the files of a flow: its FlowSpec first.
+
+    Args:
+        graph: The flow.
+        profile: Settings.
+        code: The code bundle; None: made of the modules that this process has.
 
     Raises:
         BackendError: Metaflow cannot make the artefact of the target; its own words are in the message.
@@ -43,8 +49,10 @@ def compile_for(graph: FlowGraph, profile: Profile) -> Compiled:
     options = options_of(profile)
     file = compile_flow(graph, profile)
     notes = find_notes(graph, profile)
+    problem = ""
+    if code is None:
+        graph, code, problem = _with_code(graph)
     files = {f"{graph.name}.py": file.text.encode(), f"{graph.name}{FLOW_SUFFIX}": dump(graph)}
-    code, problem = _code(graph)
     if code is not None:
         files[f"{graph.name}{CODE_SUFFIX}"] = code
     else:
@@ -56,8 +64,40 @@ def compile_for(graph: FlowGraph, profile: Profile) -> Compiled:
     return Compiled(files, notes)
 
 
-def _code(graph: FlowGraph) -> tuple[bytes | None, str]:
-    """Return the code bundle of a flow whose modules this process has; else why there is none."""
+def deploy(graph: FlowGraph, profile: Profile, code: bytes) -> Deployed:
+    """Have Metaflow deploy a flow to its target.
+
+    Raises:
+        ConfigError: The target is none that a flow is deployed to.
+        BackendError: Metaflow refused; its own words are in the message.
+    """
+    options = options_of(profile)
+    if not options.deployed:
+        raise ConfigError(
+            f"Metaflow's target {options.target!r} starts runs when asked to, and keeps nothing. To deploy, set target in the profile's "
+            f"metaflow settings to one of: {', '.join(DEPLOYED)}"
+        )
+    compiled = compile_for(graph, profile.model_copy(update={"metaflow": {**profile.metaflow, "target": "local"}}), code)
+    file = compile_flow(graph, profile)
+    files = {**compiled.files, f"{graph.name}.py": file.text.encode()}
+    if options.target == "airflow":
+        if options.dags is None:
+            raise ConfigError("Airflow finds flows in its folder of DAGs: name it as `dags` in the profile's metaflow settings")
+        place = Path(options.dags).expanduser() / f"{graph.name}.py"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(make_artefact(files, file.name, options))
+        return Deployed(name=file.name, id=str(place))
+    with tempfile.TemporaryDirectory(prefix="flowbridge-") as name:
+        for part, content in files.items():
+            (Path(name) / part).write_bytes(content)
+        said = _metaflow(Path(name), f"{graph.name}.py", options, [options.target, "create"], quiet=False).decode(errors="replace")
+    found = re.search(r"Deploying \*?([\w.-]+)\*? to ", said)
+    identity = found.group(1) if found else file.name.lower()
+    return Deployed(name=identity, id=identity, schedule=identity if graph.schedule else None)
+
+
+def _with_code(graph: FlowGraph) -> tuple[FlowGraph, bytes | None, str]:
+    """Return a flow with its code bundle, made of the modules that this process has; else why there is none."""
     functions: dict[str, Callable[..., Any]] = {}
     for node in graph.steps:
         if node.code is None:
@@ -67,12 +107,14 @@ def _code(graph: FlowGraph) -> tuple[bytes | None, str]:
             for part in node.code.qualname.split("."):
                 found = getattr(found, part)
         except (ImportError, AttributeError) as error:
-            return None, f"{node.code.module}.{node.code.qualname} cannot be imported here ({error})"
-        functions[node.id] = getattr(found, "function", None) or getattr(found, "__wrapped__", found)
+            return graph, None, f"{node.code.module}.{node.code.qualname} cannot be imported here ({error})"
+        functions[node.id] = getattr(found, "__wrapped__", found)
     try:
-        return build(functions).data, ""
+        bundle = build(functions)
     except FlowError as error:
-        return None, "; ".join(error.problems)
+        return graph, None, "; ".join(error.problems)
+    steps = tuple(s.model_copy(update={"code": bundle.code.get(s.id, s.code)}) for s in graph.steps)
+    return graph.model_copy(update={"steps": steps}), bundle.data, ""
 
 
 def make_artefact(files: dict[str, bytes], flow: str, options: MetaflowOptions) -> bytes:
@@ -95,8 +137,8 @@ def make_artefact(files: dict[str, bytes], flow: str, options: MetaflowOptions) 
     return output[start:]
 
 
-def _metaflow(folder: Path, main: str, options: MetaflowOptions, command: Sequence[str]) -> bytes:
-    arguments = [python_of(options), main, "--quiet", *global_arguments(options), *command]
+def _metaflow(folder: Path, main: str, options: MetaflowOptions, command: Sequence[str], *, quiet: bool = True) -> bytes:
+    arguments = [python_of(options), main, *(["--quiet"] if quiet else []), *global_arguments(options), *command]
     env = {**os.environ, **options.env}
     done = subprocess.run(arguments, cwd=folder, env=env, capture_output=True, timeout=_PATIENCE, check=False)
     if done.returncode:
