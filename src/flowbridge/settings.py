@@ -52,6 +52,7 @@ class MachineSettings(_Table):
         gpus: Names of the GPUs, as ``CUDA_VISIBLE_DEVICES`` takes them.
         gpu_memory: Of each GPU; bytes or a quantity.
         custom: Amounts of further resources, by the name that steps ask for.
+        affinity: Keep each step that declares `cpu` to cores of its own.
     """
 
     cpu: float | str | None = None
@@ -59,6 +60,7 @@ class MachineSettings(_Table):
     gpus: list[str] | None = None
     gpu_memory: int | str | None = None
     custom: dict[str, float] = {}
+    affinity: bool = False
 
 
 class Profile(_Table):

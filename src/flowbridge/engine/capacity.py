@@ -55,6 +55,7 @@ class Capacity:
         gpu_kinds: Kind of each GPU, in the order of `gpus`; empty text where not known.
         disk: Bytes of the file system that holds scratch folders.
         shm: Bytes of shared memory; None where the system has none.
+        cores: The cores that tasks are kept to, each to its own; empty where they are not.
     """
 
     cpu: float
@@ -65,6 +66,7 @@ class Capacity:
     gpu_kinds: tuple[str, ...] = ()
     disk: int | None = None
     shm: int | None = None
+    cores: tuple[int, ...] = ()
 
     @classmethod
     def detect(cls, machine: Machine | None = None) -> Capacity:
@@ -89,6 +91,7 @@ class Capacity:
             gpu_kinds=tuple(g.kind for g in found),
             disk=_disk_size(Path(tempfile.gettempdir())),
             shm=_disk_size(SHARED_MEMORY),
+            cores=own_cores() if machine and getattr(machine, "affinity", False) else (),
         )
 
     def impossible(self, resources: Resources, nodes: int = 1) -> str | None:
@@ -134,6 +137,11 @@ class Capacity:
         if kind is None:
             return self.gpus
         return tuple(i for i, k in zip(self.gpus, self.gpu_kinds, strict=False) if gpus.same_kind(kind, k))
+
+
+def own_cores() -> tuple[int, ...]:
+    """Return the numbers of the cores this process may run on; none where the system does not say."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
 def available_cpu() -> float:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.engine.capacity import Capacity, ImpossibleRequestError
-from flowbridge.engine.ledger_book import Book, Entry, Need, Owner, Room, decide, entry_event, own_event
+from flowbridge.engine.ledger_book import Book, Entry, Need, Owner, Room, choose_cores, decide, entry_event, own_event
 from flowbridge.engine.ledger_file import LedgerFile
 from flowbridge.engine.ledger_lease import Holder, Lease, holder
 from flowbridge.engine.ledger_places import Waker, account_path, wake
@@ -112,7 +112,8 @@ class Account:
                     self._refuse_impossible(task, resources, nodes)
                     self._wait(waiting, asker, task, now)
                     return None
-                entry = Entry(self._new_id(), self._owner.id, run, task, need, gpus, now)
+                cores = choose_cores(self._book, self.capacity, need) if self.capacity.cores and resources.cpu is not None else ()
+                entry = Entry(self._new_id(), self._owner.id, run, task, need, gpus, now, cores)
                 self._take(waiting, entry)
             return Lease(entry, nodes, self.capacity.gpu_memory, partial(self._release, entry))
 

@@ -76,6 +76,7 @@ class Entry(NamedTuple):
     Attributes:
         gpus: Of a lease: the GPU of each piece.
         at: Seconds since the epoch.
+        cores: Of a lease: the cores that it is kept to, if it is.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Entry(NamedTuple):
     need: Need
     gpus: tuple[str, ...]
     at: float
+    cores: tuple[int, ...] = ()
 
 
 @dataclass
@@ -160,13 +162,24 @@ def own_event(owner: Owner) -> list[Any]:
 
 def entry_event(what: str, entry: Entry) -> list[Any]:
     """Return the event of a lease (``take``) or of one who waits (``wait``)."""
-    return [what, entry.id, entry.owner, entry.run, entry.task, list(entry.need), list(entry.gpus), round(entry.at, 4)]
+    return [
+        what,
+        entry.id,
+        entry.owner,
+        entry.run,
+        entry.task,
+        list(entry.need),
+        list(entry.gpus),
+        round(entry.at, 4),
+        *([list(entry.cores)] if entry.cores else []),
+    ]
 
 
 def _entry(event: list[Any]) -> Entry:
     amounts, pieces, size, kind = event[5]
     need = Need(tuple((str(n), int(a)) for n, a in amounts), int(pieces), int(size), str(kind))
-    return Entry(str(event[1]), str(event[2]), str(event[3]), str(event[4]), need, tuple(str(g) for g in event[6]), float(event[7]))
+    cores = tuple(int(c) for c in event[8]) if len(event) > 8 else ()  # noqa: PLR2004  (the place after the eighth)
+    return Entry(str(event[1]), str(event[2]), str(event[3]), str(event[4]), need, tuple(str(g) for g in event[6]), float(event[7]), cores)
 
 
 def totals(capacity: Capacity) -> dict[str, int]:
@@ -230,6 +243,13 @@ class Room:
             left[best] -= need.size
             chosen.append(best)
         return tuple(chosen)
+
+
+def choose_cores(book: Book, capacity: Capacity, need: Need) -> tuple[int, ...]:
+    """Return as many cores as a need has (rounded up), those with the fewest leases first; none where tasks are not kept to cores."""
+    held = [core for lease in book.leases.values() for core in lease.cores]
+    count = -(-dict(need.amounts)["cpu"] // CPU_UNIT)
+    return tuple(sorted(sorted(capacity.cores, key=lambda core: (held.count(core), core))[:count]))
 
 
 def decide(book: Book, capacity: Capacity, asker: Entry, now: float, ignored: Collection[str] = ()) -> tuple[str, ...] | None:

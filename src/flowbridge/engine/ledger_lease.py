@@ -55,6 +55,7 @@ class Lease:
         gpus: Ids of the GPUs, for `CUDA_VISIBLE_DEVICES`, each once.
         cpu: Cores, of all nodes together.
         memory: Bytes of all nodes together; None where none were declared.
+        cores: The cores to stay on; empty where tasks are not kept to cores of their own.
         gpu_share: Of one GPU, where less than a whole one is held; 1 for whole ones, 0 for none.
         gpu_memory: Bytes of GPU memory that such a share allows; None for whole GPUs and where the size is not known.
     """
@@ -64,6 +65,7 @@ class Lease:
         self.gpus: tuple[str, ...] = tuple(dict.fromkeys(entry.gpus))
         self.cpu: float = amounts["cpu"] / CPU_UNIT
         self.memory: int | None = amounts.get("memory")
+        self.cores: tuple[int, ...] = entry.cores
         self.gpu_share: float = entry.need.size / GPU_UNIT
         self.gpu_memory: int | None = int(gpu_size * self.gpu_share) if gpu_size and 0 < self.gpu_share < 1 else None
         self._pieces = entry.gpus

@@ -180,9 +180,7 @@ class Confined:
             _remove(self._group)
 
 
-def confine(
-    resources: Resources, lease: Lease | None, *, label: str, scratch: Path | None = None, cpus: tuple[int, ...] | None = None
-) -> Confined:
+def confine(resources: Resources, lease: Lease | None, *, label: str, scratch: Path | None = None) -> Confined:
     """Make the limits around one task.
 
     Args:
@@ -190,12 +188,12 @@ def confine(
         lease: What it holds; None outside the account.
         label: Names the task in messages.
         scratch: Its scratch folder, if its size is to be limited.
-        cpus: Cores to stay on, if asked for.
     """
     group = make_group(resources.memory) if resources.memory else None
     gpu_memory = lease.gpu_memory if lease is not None else None
     threads = _threads(resources.cpu) if resources.cpu is not None else None
-    child = ChildSetup(str(group.folder) if group else None, cpus, threads)
+    cores = lease.cores if lease is not None and lease.cores else None
+    child = ChildSetup(str(group.folder) if group else None, cores, threads)
     return Confined(label, child, resources, group, gpu_memory, scratch)
 
 

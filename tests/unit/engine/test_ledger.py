@@ -285,6 +285,20 @@ def test_what_it_can_give_is_possible(account: Account, resources: Resources) ->
     assert account.request("a", "1", resources) is not None
 
 
+def test_tasks_are_kept_to_cores_of_their_own_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 5, 6, 7})
+    machine = SimpleNamespace(cpu=None, memory=None, gpus=[], gpu_memory=None, custom={}, affinity=True)
+    account, other = Account.open(machine, tmp_path), Account.open(machine, tmp_path)
+    leases = [a.request("a", str(i), Resources(cpu=c)) for i, (a, c) in enumerate([(account, 2), (other, 0.5), (account, 1)])]
+    assert [lease.cores for lease in leases if lease] == [(4, 5), (6,), (7,)]
+    assert leases[0] is not None
+    leases[0].release()
+    undeclared, again = other.request("b", "1", Resources()), other.request("b", "2", Resources(cpu=1))
+    assert undeclared is not None
+    assert again is not None
+    assert (undeclared.cores, again.cores) == ((), (4,))
+
+
 def test_the_folder_is_set_by_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWBRIDGE_ACCOUNT_DIR", str(tmp_path / "here"))
     assert Account.open().path.parent == tmp_path / "here"

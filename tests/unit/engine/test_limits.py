@@ -301,7 +301,8 @@ def test_a_child_keeps_to_its_cores_and_threads() -> None:
         assert os.environ["OMP_NUM_THREADS"] == "1"
         assert Path("/proc/self/oom_score_adj").read_text().strip() == "300"
 
-    confined = confine(Resources(cpu=1), None, label="pinned", cpus=(core,))
+    lease = Lease(Entry("l", "o", "r", "t", Need((("cpu", 1000),)), (), 0.0, (core,)), 1, None, lambda: None)
+    confined = confine(Resources(cpu=1), lease, label="pinned")
     with task(confined, look) as pid:
         assert result(pid) == 0
 
