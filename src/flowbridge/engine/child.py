@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from flowbridge.engine.limits import ChildSetup
 from flowbridge.engine.process_tree import kill_descendants
+from flowbridge.records.models import TaskRecord
 from flowbridge.worker.gang import run_member
 from flowbridge.worker.order import WorkOrder
 from flowbridge.worker.run import run_task
@@ -35,6 +36,7 @@ class ChildOrder:
         number: Of the launch.
         order: The work order, as JSON.
         rank: Of a gang: which member this is; the first, 0, is the one that writes the record.
+        known: Records that the task will ask for, as JSON.
         setup: Limits to enter before any code of the user runs.
         env: Environment variables.
     """
@@ -44,6 +46,7 @@ class ChildOrder:
     setup: ChildSetup = field(default_factory=ChildSetup)
     env: tuple[tuple[str, str], ...] = ()
     rank: int = 0
+    known: tuple[bytes, ...] = ()
 
     def enter(self, *, entered: bool = False) -> None:
         """Set this process up for the task: limits and environment.
@@ -67,6 +70,8 @@ def run_child(given: ChildOrder, session: Session, tell: Callable[[bytes], None]
         tell: Takes the record to the driver, if it need not read it from the store.
     """
     order = WorkOrder.model_validate_json(given.order)
+    if given.known:
+        session.run(order).locator.lookup.learn([TaskRecord.model_validate_json(text) for text in given.known])
     if given.rank:
         code = 0 if run_member(order, given.rank, session=session) is None else 1
     else:

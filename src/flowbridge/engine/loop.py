@@ -16,6 +16,7 @@ from flowbridge.engine.executors.base import Began, Executor, Happening, Launch,
 from flowbridge.engine.interrupts import Interrupts
 from flowbridge.engine.limits import ChildSetup
 from flowbridge.engine.log_follower import LogFollower
+from flowbridge.engine.recent import Recent
 from flowbridge.engine.running import Member, Running, nodes_of, resources_of
 from flowbridge.engine.scheduler import Scheduler, Task
 from flowbridge.errors import FlowbridgeError
@@ -48,6 +49,9 @@ class Admission(Protocol):
 
     def request(self, run: str, task: str, resources: Resources, nodes: int = 1) -> Lease | None:
         """Return what the task may hold; None: it has to wait."""
+
+    def withdraw(self, run: str, task: str) -> None:
+        """Wait no more, if the task does."""
 
     def leave(self, run: str) -> None:
         """Give back what a run holds and waits for."""
@@ -96,6 +100,7 @@ class Loop:
         self.waiting: dict[Hashable, Task] = {}
         self._files = self.prepared.files
         self._logs = LogFollower(self._files)
+        self._recent = Recent(self.prepared.graph)
         self._members: dict[int, tuple[Running, Member]] = {}
         self._numbers = itertools.count(1)
         self._deadlines: list[tuple[float, Task]] = []
@@ -191,9 +196,12 @@ class Loop:
     # --- starting ------------------------------------------------------------------------------------------------------------
 
     def _launch_ready(self) -> None:
-        self.waiting.clear()
+        before, self.waiting = self.waiting, {}
         while not self._is_full() and any(key not in self.waiting and self._start_one(key) for key in self.scheduler.classes()):
             continue
+        for key in before.keys() - self.waiting.keys():  # started, or held back by `parallel`: others must not wait with it
+            if self.account is not None:
+                self.account.withdraw(self._run_id, reasons.task_name(before[key].step, before[key].index))
 
     def _is_full(self) -> bool:
         if not self.executor.isolates:
@@ -230,7 +238,10 @@ class Loop:
             if record is not None:
                 return record
         if isinstance(node, MapNode):
-            return expand_cheaply(self.prepared.graph, node, task.index, self._files, self.prepared.store)
+            record = expand_cheaply(self.prepared.graph, node, task.index, self._files, self.prepared.store)
+            if record is not None and self.executor.isolates:
+                self._recent.keep(record, record.model_dump_json().encode())
+            return record
         return None
 
     def _start(self, running: Running) -> None:
@@ -251,10 +262,11 @@ class Loop:
             backend=self.options.backend,
             growths=running.growths,
         )
+        known = self._recent.known_to(task) if self.executor.isolates else ()
         self._members.update({member.number: (running, member) for member in running.members})
         for member in running.members:
             setup = member.confined.child if member.confined is not None else ChildSetup()
-            self.executor.start(Launch(member.number, order, running.node, setup, member.env, member.rank))
+            self.executor.start(Launch(member.number, order, running.node, setup, member.env, member.rank, known))
 
     # --- ending --------------------------------------------------------------------------------------------------------------
 
@@ -263,6 +275,8 @@ class Loop:
         if isinstance(happening, Began):
             self._began(running, member, happening.pid)
         elif isinstance(happening, Told):
+            if happening.record is not None and happening.text:
+                self._recent.keep(happening.record, happening.text)
             self._told(running, happening.record or self._stored(running))
         else:
             self._ended(running, member, happening.exit_code)
@@ -324,7 +338,8 @@ class Loop:
             return
         running.let_go()
         del self.running[running.task]
-        self._told(running, self._stored(running))
+        if running.record is None:
+            self._told(running, self._stored(running))
         if running.record is None:
             self._told(running, self._files.end(self._record_of(running, member)))
 

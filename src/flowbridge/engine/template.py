@@ -23,6 +23,7 @@ from flowbridge.engine.channel import Channel
 from flowbridge.engine.child import BEGAN, ENDED, HEAD, READY, ChildOrder, become_clean, end, run_child
 from flowbridge.engine.limits import ChildSetup
 from flowbridge.engine.process_tree import adopt_orphans, descendants, kill_descendants, kill_tree
+from flowbridge.engine.rehearsal import Rehearsal
 from flowbridge.engine.template_setup import TemplateSetup, functions_of, kept_in_memory, session_of, unsafe_to_fork, warm
 
 if TYPE_CHECKING:
@@ -152,12 +153,16 @@ class Forker:
     Args:
         channel: To the driver; children tell their records over it.
         make_session: Makes what a child works with; called in the child where the store cannot be shared by a fork.
+        rehearse: What a child does while it waits for its order.
         ahead: Number of children that wait for an order.
     """
 
-    def __init__(self, channel: Channel, make_session: Callable[[], Session], ahead: int = _AHEAD) -> None:
+    def __init__(
+        self, channel: Channel, make_session: Callable[[], Session], rehearse: Callable[[], object] | None = None, ahead: int = _AHEAD
+    ) -> None:
         self.channel = channel
         self.make_session = make_session
+        self.rehearse = rehearse
         self.ahead = ahead
         self.spares: dict[int, Channel] = {}
 
@@ -204,6 +209,8 @@ class Forker:
                 other.close()
             session = self.make_session()
             ChildSetup().apply()
+            if self.rehearse is not None and not select.select([spare], [], [], 0)[0]:
+                self.rehearse()
             message = spare.receive()
             if message:
                 given: ChildOrder = pickle.loads(message)
@@ -246,7 +253,9 @@ def be_forked_template(channel: Channel, session: Session, first: WorkOrder) -> 
         become_clean()
         drop_descriptors(keep=channel.fileno())
         warm(session, first)
-        Template(channel, Forker(channel, lambda: session)).serve(unsafe_to_fork())
+        rehearsal = Rehearsal(session, first)
+        rehearsal.run()
+        Template(channel, Forker(channel, lambda: session, rehearsal.run)).serve(unsafe_to_fork())
     except BaseException as error:  # noqa: BLE001  (this process must not go on as a second driver)
         sys.stderr.write(f"flowbridge: the template process failed: {type(error).__name__}: {error}\n")
     finally:
@@ -283,7 +292,9 @@ def main() -> int:
     if setup.shares_store:
         session = session_of(setup, functions)
         warm(session, setup.first, setup.serves)
-        Template(channel, Forker(channel, lambda: session)).serve(unsafe_to_fork())
+        rehearsal = Rehearsal(session, setup.first)
+        rehearsal.run()
+        Template(channel, Forker(channel, lambda: session, rehearsal.run)).serve(unsafe_to_fork())
     Template(channel, Forker(channel, lambda: session_of(setup, functions))).serve(unsafe_to_fork())
     return 0
 

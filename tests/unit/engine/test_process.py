@@ -312,3 +312,23 @@ def test_a_long_chain(forker: Runner, tmp_path: Path) -> None:
     run = prepare(chain(100), tmp_path)
     assert forker(run) == "done"
     assert value(run, "s99") == 100
+
+
+def test_a_rehearsal_leaves_no_trace(forker: Runner, tmp_path: Path) -> None:
+    """What a waiting process does to get ready is written nowhere: the run has its own tasks and nothing else."""
+    run = prepare(chain(3), tmp_path)
+    assert forker(run) == "done"
+    assert {f.step for f in run.files.task_files()} == {"s0", "s1", "s2"}
+    assert sorted(p.name for p in (tmp_path / "store" / "runs").iterdir()) == ["f"]
+
+
+def test_inputs_that_were_handed_over_are_the_ones_in_the_store(forker: Runner, tmp_path: Path) -> None:
+    graph = flow(
+        step("numbers", inputs={"n": 3}),
+        over("m", out("numbers")),
+        step("square", scope=("m",), inputs={"x": item("m")}),
+        step("again", function="square", scope=("m",), inputs={"x": out("square")}),
+    )
+    run = prepare(graph, tmp_path)
+    assert forker(run) == "done"
+    assert [value(run, "again", i) for i in range(3)] == [0, 1, 16]

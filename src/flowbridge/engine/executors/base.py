@@ -26,6 +26,7 @@ class Launch:
         setup: What the fresh process does to itself before any code of the user runs.
         env: Environment variables on top of those of the driver.
         rank: Of a gang: which member it is.
+        known: Records that the task will ask for, as JSON.
     """
 
     number: int
@@ -34,6 +35,7 @@ class Launch:
     setup: ChildSetup = field(default_factory=ChildSetup)
     env: Mapping[str, str] = field(default_factory=dict)
     rank: int = 0
+    known: tuple[bytes, ...] = ()
 
 
 class Began(NamedTuple):
@@ -44,10 +46,14 @@ class Began(NamedTuple):
 
 
 class Told(NamedTuple):
-    """The task has ended and its record is written; None: it is in the store, and was too large to be told."""
+    """The task has ended and its record is written; None: it is in the store, and was too large to be told.
+
+    `text` is the same as JSON, where it came as such.
+    """
 
     number: int
     record: TaskRecord | None
+    text: bytes = b""
 
 
 class Ended(NamedTuple):

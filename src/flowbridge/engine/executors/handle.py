@@ -125,7 +125,7 @@ class TemplateHandle:
         kind, number, value = HEAD.unpack_from(message)
         rest = message[HEAD.size :]
         if kind == TOLD:
-            return [Told(number, TaskRecord.model_validate_json(rest))]
+            return [Told(number, TaskRecord.model_validate_json(rest), rest)]
         if kind == STORED:
             return [Told(number, None)]
         if kind == BEGAN:

@@ -82,7 +82,9 @@ class ProcessExecutor:
 
     def start(self, launch: Launch) -> None:
         """Start a task in a fresh process."""
-        order = ChildOrder(launch.number, launch.order.model_dump_json().encode(), launch.setup, tuple(launch.env.items()), launch.rank)
+        order = ChildOrder(
+            launch.number, launch.order.model_dump_json().encode(), launch.setup, tuple(launch.env.items()), launch.rank, launch.known
+        )
         python = self._pythons.get(launch.node.id)
         template = self._templates.get(python)
         if template is None or template.gone:
