@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 import urllib.parse
 import uuid
@@ -65,6 +66,8 @@ class FakeServer:
             execution.stop()
         for thread in self.threads:
             thread.join(30)
+        for execution in self.executions.values():
+            shutil.rmtree(execution.folder, ignore_errors=True)
         self._http.shutdown()
         self._http.server_close()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.backends.kubeflow.fake_server import FakeServer
 
 from flowbridge.backends.kubeflow import submit
 from flowbridge.testing import BackendSuite
 from flowbridge.testing.backends import pytest_generate_tests
+from tests.unit.backends.kubeflow.fake_server import FakeServer
 
 __all__ = ["pytest_generate_tests"]
 
