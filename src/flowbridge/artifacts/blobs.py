@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
+import mmap
 import os
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from flowbridge.artifacts import digests, layout
+from flowbridge.artifacts import digests, layout, marks
 from flowbridge.artifacts.content import CHUNK
 from flowbridge.artifacts.local import LocalContent
-from flowbridge.errors import ArtifactDamagedError, ArtifactNotFoundError, StoreFullError, StoreUnavailableError
+from flowbridge.artifacts.packing import PackingWriter
+from flowbridge.artifacts.trouble import not_found, reading
+from flowbridge.artifacts.writer import BlobWriter
+from flowbridge.errors import ArtifactDamagedError
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.cache import ReadCache
     from flowbridge.artifacts.content import Content
-    from flowbridge.artifacts.digests import Hasher
 
-SPILL = 1 << 20
-_CACHE_FROM = 64 << 10
-_STAMP_FROM = 64 << 20
+_MAP_FROM = 1 << 20
+_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
 
 class Blobs:
@@ -30,42 +30,99 @@ class Blobs:
 
     Args:
         content: The bytes of the store.
-        cache: Copies on this machine, and what was verified before.
+        cache: Copies on this machine; None: remote blobs are read into memory, or into files that are gone once they are closed.
     """
 
-    def __init__(self, content: Content, cache: ReadCache) -> None:
+    def __init__(self, content: Content, cache: ReadCache | None) -> None:
         self.content = content
         self.cache = cache
 
-    def put(self, data: bytes | memoryview) -> str:
-        """Write bytes and return their digest; bytes that are there already are not written again."""
+    # --- writing --------------------------------------------------------------------------------------------------------------
+
+    def put(self, data: bytes | bytearray) -> str:
+        """Write bytes in one request and return their digest. What stands there already is replaced: it may be damaged."""
         digest = digests.digest(data)
-        path = layout.blob(digest)
-        if self.content.size(path) != len(data):
-            self.content.put(path, data)
+        self.content.put(layout.blob(digest), data)
         return digest
 
     def writer(self) -> BlobWriter:
-        """Return a file-like object to write a blob of any size with; close it with :meth:`BlobWriter.finish`."""
-        return BlobWriter(self)
+        """Return a file-like object to write a blob of any size with; end it with `finish` or `abandon`."""
+        return BlobWriter(self.content)
 
-    def get(self, digest: str, *, size: int | None = None) -> bytes:
-        """Return the bytes that have a digest.
+    def packing_writer(self) -> PackingWriter:
+        """Return one that packs what it is given."""
+        return PackingWriter(BlobWriter(self.content))
+
+    def put_from(self, path: Path) -> tuple[str, int]:
+        """Write the bytes of a file, which stays where it is; return their digest and number."""
+        writer = self.writer()
+        try:
+            if self.content.local:
+                for chunk in chunks_of(path):
+                    writer.write(chunk)
+            else:
+                with path.open("rb") as file:
+                    writer.lend(mapped(file, read_only=True))
+            return writer.finish(), writer.size
+        except BaseException:
+            writer.abandon()
+            raise
+
+    # --- reading --------------------------------------------------------------------------------------------------------------
+
+    def get(self, digest: str) -> bytes:
+        """Return the bytes that have a digest, of any size.
 
         Raises:
             ArtifactNotFoundError: They are not in the store.
             ArtifactDamagedError: What stands there is something else.
         """
-        if not self.content.local and size is not None and size >= _CACHE_FROM:
-            return self.file(digest).read_bytes()
-        path = layout.blob(digest)
-        data = self.content.get(path)
+        data = self.content.get(layout.blob(digest))
         if not digests.matches(data, digest):
-            raise damaged(self.content, digest)
+            raise damaged(self.content.url, digest)
         return data
 
-    def file(self, digest: str) -> Path:
-        """Return a file of this machine with the bytes that have a digest; it must not be changed.
+    def view(self, digest: str, size: int) -> memoryview:
+        """Return bytes as memory that may be written to without changing what is stored: mapped where they are many.
+
+        Args:
+            digest: Of the bytes.
+            size: How many there are; other sizes are refused unread.
+        """
+        if size < _MAP_FROM:
+            return memoryview(bytearray(self._small(digest, size)))
+        with self.open(digest, size) as file:
+            return mapped(file)
+
+    def read(self, digest: str, size: int) -> bytes:
+        """Return bytes that have a digest, from the copy on this machine where there is one."""
+        if size < _MAP_FROM:
+            return self._small(digest, size)
+        with self.open(digest, size) as file:
+            return file.read()
+
+    def _small(self, digest: str, size: int) -> bytes:
+        if self.content.local or self.cache is None:
+            data = self.get(digest)
+        else:
+            with self.open(digest, size) as file:
+                data = file.read()
+            if not digests.matches(data, digest):  # the copy on this machine was damaged
+                self.cache.forget(digest)
+                data = self.get(digest)
+        if len(data) != size:
+            raise wrong_size(self.content.url, digest, len(data), size)
+        return data
+
+    def range(self, digest: str, start: int, size: int, wanted: str) -> bytes:
+        """Return some bytes of a blob, which have a digest of their own."""
+        data = self.content.get_range(layout.blob(digest), start, start + size)
+        if len(data) != size or not digests.matches(data, wanted):
+            raise damaged(self.content.url, digest)
+        return data
+
+    def open(self, digest: str, size: int) -> IO[bytes]:
+        """Return a file with the bytes that have a digest, open for reading and verified.
 
         Raises:
             ArtifactNotFoundError: They are not in the store.
@@ -73,142 +130,97 @@ class Blobs:
         """
         if isinstance(self.content, LocalContent):
             path = self.content.path_of(layout.blob(digest))
-            self._verify_file(path, digest)
-            return path
-        return self.cache.file(digest, lambda target: self._fetch(digest, target))
-
-    def _fetch(self, digest: str, target: Path) -> None:
-        self.content.get_file(layout.blob(digest), target)
-        if digests.digest_chunks(chunks_of(target), digest.partition(":")[0]) != digest:
-            raise damaged(self.content, digest)
-
-    def _verify_file(self, path: Path, digest: str) -> None:
-        """Hash a file, unless it is large and has not changed since it was last hashed or written here."""
+            with reading(self.content.url, layout.blob(digest)):
+                local = path.open("rb", buffering=0)
+            return self._verified(local, path, digest, size)
+        if self.cache is None:
+            return self._unnamed(digest, size)
+        file = self.cache.open(digest, size, lambda target: self._fetch(digest, size, target))
         try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            raise ArtifactNotFoundError(errno.ENOENT, f"The bytes {digest} are not in the store {self.content.url}", str(path)) from None
-        if size >= _STAMP_FROM and self.cache.is_verified(digest, path):
-            return
-        if digests.digest_chunks(chunks_of(path), digest.partition(":")[0]) != digest:
-            raise damaged(self.content, digest)
-        if size >= _STAMP_FROM:
-            self.cache.note_verified(digest, path)
+            return self._verified(file, self.cache.path_of(digest), digest, size)
+        except ArtifactDamagedError:
+            self.cache.forget(digest)
+        file = self.cache.open(digest, size, lambda target: self._fetch(digest, size, target))
+        return self._verified(file, self.cache.path_of(digest), digest, size)
+
+    def _verified(self, file: IO[bytes], path: Path, digest: str, size: int) -> IO[bytes]:
+        """Hash an open file, unless it is large and nobody wrote to it since it was hashed."""
+        try:
+            before = os.fstat(file.fileno())
+            if size < marks.FROM or not marks.is_marked(before, digest):
+                self._hash(file, digest, size)
+                if size >= marks.FROM and os.fstat(file.fileno()).st_mtime_ns == before.st_mtime_ns:
+                    marks.mark(path, digest)
+            elif before.st_size != size:
+                raise wrong_size(self.content.url, digest, before.st_size, size)  # noqa: TRY301  (the file is closed below)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _hash(self, file: IO[bytes], digest: str, size: int) -> None:
+        found = os.fstat(file.fileno()).st_size
+        if found != size:
+            raise wrong_size(self.content.url, digest, found, size)
+        if not digests.matches(mapped(file, read_only=True), digest):
+            raise damaged(self.content.url, digest)
+
+    def _fetch(self, digest: str, size: int, target: Path) -> None:
+        found = self.content.size(layout.blob(digest)) if size >= CHUNK else size  # a small one is read to see its size
+        if found is None:
+            raise not_found(self.content.url, layout.blob(digest))
+        if found != size:
+            raise wrong_size(self.content.url, digest, found, size)
+        self.content.get_file(layout.blob(digest), target)
+        with target.open("rb") as file:
+            self._hash(file, digest, size)
+        marks.mark(target, digest)
+
+    def _unnamed(self, digest: str, size: int) -> IO[bytes]:
+        path = self.content.temporary()
+        try:
+            self._fetch(digest, size, path)
+            return path.open("rb")
+        finally:
+            path.unlink(missing_ok=True)
 
     def exists(self, digest: str) -> bool:
         """Tell whether the bytes that have a digest are in the store; they are not read."""
         return self.content.exists(layout.blob(digest))
 
 
-def damaged(content: Content, digest: str) -> ArtifactDamagedError:
-    """Make the error for bytes that are not those that were written."""
-    return ArtifactDamagedError(
-        f"{layout.blob(digest)} in the store {content.url} is damaged: its bytes are not those that were written. "
-        "Remove that file and run again: what made it will make it anew"
-    )
+def mapped(file: IO[bytes], *, read_only: bool = False) -> memoryview:
+    """Return a file as memory. Unless it is read-only it may be written to, which changes the memory and never the file."""
+    size = os.fstat(file.fileno()).st_size
+    if not size:
+        return memoryview(b"" if read_only else bytearray())
+    if read_only:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    if sys.platform == "win32":
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+    # without NORESERVE the kernel would refuse to map files larger than the memory of the machine, as all of it might be written to
+    return memoryview(mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE | _NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE))
 
 
 def chunks_of(path: Path) -> Iterator[memoryview]:
     """Yield the bytes of a file in chunks, each valid until the next."""
-    buffer = bytearray(CHUNK)
-    view = memoryview(buffer)
+    view = memoryview(bytearray(CHUNK))
     with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
+        while count := file.readinto(view):
             yield view[:count]
 
 
-class BlobWriter:
-    """Takes the bytes of one blob, hashing while it writes. Small ones stay in memory; others go to a file that is then moved."""
+def damaged(url: str, digest: str) -> ArtifactDamagedError:
+    """Make the error for bytes that are not those that were written."""
+    return ArtifactDamagedError(
+        f"{layout.blob(digest)} in the store {url} is damaged: its bytes are not those that were written. "
+        "Remove that file and run again: the task that made it will make it anew"
+    )
 
-    def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
-        self._parts: list[bytes] = []
-        self._file: int | None = None
-        self._path: Path | None = None
-        self._hasher: Hasher = digests.new(threads=True)
-        self._pool: ThreadPoolExecutor | None = None
-        self.size = 0
 
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Take in bytes; returns how many."""
-        view = memoryview(data).cast("B") if not isinstance(data, bytes) else memoryview(data)
-        self.size += len(view)
-        if self._file is None and self.size <= SPILL:
-            self._parts.append(bytes(view))
-            return len(view)
-        if self._file is None:
-            self._spill()
-        for start in range(0, len(view), CHUNK):
-            self._write_chunk(view[start : start + CHUNK])
-        return len(view)
-
-    def flush(self) -> None:
-        """Do nothing: writers of some formats call it."""
-
-    def _spill(self) -> None:
-        self._path = self._blobs.content.temporary()
-        with self._told():
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        held, self._parts = b"".join(self._parts), []
-        if held:
-            self._write_chunk(memoryview(held))
-
-    def _write_chunk(self, chunk: memoryview) -> None:
-        """Hash in a second thread while this one writes: both leave Python's lock to the other."""
-        if len(chunk) < SPILL:
-            self._hasher.update(chunk)
-            self._to_file(chunk)
-            return
-        self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="flowbridge-hash")
-        hashing = self._pool.submit(self._hasher.update, chunk)
-        try:
-            self._to_file(chunk)
-        finally:
-            hashing.result()
-
-    def _to_file(self, chunk: memoryview) -> None:
-        assert self._file is not None
-        with self._told():
-            while chunk:
-                chunk = chunk[os.write(self._file, chunk) :]
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.abandon()
-            url = self._blobs.content.url
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise StoreFullError(f"No room left while writing to the store {url}. Free some room (flowbridge gc)") from error
-            raise StoreUnavailableError(f"Writing to the store {url} failed: {error}") from error
-
-    def finish(self) -> str:
-        """Make the blob visible and return its digest."""
-        if self._file is None:
-            return self._blobs.put(b"".join(self._parts))
-        self._release()
-        assert self._path is not None
-        digest = f"blake3:{self._hasher.hexdigest()}"
-        path = layout.blob(digest)
-        if self._blobs.content.size(path) == self.size:
-            self._path.unlink()
-        else:
-            self._blobs.content.put_file(path, self._path)
-            if isinstance(self._blobs.content, LocalContent) and self.size >= _STAMP_FROM:
-                self._blobs.cache.note_verified(digest, self._blobs.content.path_of(path))
-        return digest
-
-    def abandon(self) -> None:
-        """Remove what was written so far."""
-        self._release()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-
-    def _release(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+def wrong_size(url: str, digest: str, found: int, size: int) -> ArtifactDamagedError:
+    """Make the error for a blob of another size than its reference tells."""
+    return ArtifactDamagedError(
+        f"{layout.blob(digest)} in the store {url} has {found} bytes instead of {size}. "
+        "Remove that file and run again: the task that made it will make it anew"
+    )

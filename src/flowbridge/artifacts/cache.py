@@ -1,16 +1,30 @@
-"""Copies of remote blobs on this machine: read through, bounded, safe between processes. Also: which large files were verified."""
+"""Copies of remote blobs on this machine: read through, bounded, safe between processes."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from flowbridge.artifacts import marks
+from flowbridge.artifacts.content import TEMPORARY, temporary_name
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows: writers of one copy may then fetch it twice
+    fcntl = None
 
 DEFAULT_SIZE = 10 << 30
-_TEMPORARY = ".tmp-"
-_counter = itertools.count()
+_LOCK_FROM = 4 << 20
+_ROOM = 0.9
+"""Part of the limit that is left full when old copies are removed, so that this is not done again for the next one."""
 
 
 def default_folder() -> Path:
@@ -30,49 +44,104 @@ class ReadCache:
     def __init__(self, folder: Path | None = None, limit: int = DEFAULT_SIZE) -> None:
         self.folder = folder or default_folder()
         self.limit = limit
+        self._unlooked = 0  # bytes that this process added since it last looked at the whole folder
+        self._looked = False
 
-    def file(self, digest: str, fetch: Callable[[Path], None]) -> Path:
-        """Return the copy of a blob, fetched and verified by `fetch` if it is not there yet."""
+    def path_of(self, digest: str) -> Path:
+        """Return where the copy of a blob is, or would be."""
         name = digest.rpartition(":")[2]
-        path = self.folder / "blobs" / name[:2] / name
-        try:
-            os.utime(path)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f"{_TEMPORARY}{name[:16]}-{os.getpid()}-{next(_counter)}")
+        return self.folder / "blobs" / name[:2] / name
+
+    def open(self, digest: str, size: int, fetch: Callable[[Path], None]) -> IO[bytes]:
+        """Return the copy of a blob as an open file, which stays readable whatever others remove.
+
+        Args:
+            digest: Of the blob.
+            size: Of the blob.
+            fetch: Writes the blob to a path, and raises where it is not what it should be.
+        """
+        path = self.path_of(digest)
+        found = self._opened(path)
+        if found is not None:
+            return found
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked(path, size):
+            found = self._opened(path)  # another process may have fetched it while this one waited
+            if found is not None:
+                return found
+            temporary = path.with_name(temporary_name())
             try:
                 fetch(temporary)
-                temporary.replace(path)
+                found = temporary.open("rb")
+                if size <= self.limit:
+                    temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
-            self._shrink(keep=path)
-        return path
+        self._note(size)
+        return found
 
-    def _shrink(self, keep: Path) -> None:
-        """Remove the copies used longest ago until the rest fits; one process at a time, others go on without."""
+    @staticmethod
+    def _opened(path: Path) -> IO[bytes] | None:
+        try:
+            file = path.open("rb")
+            marks.touch(path)
+        except FileNotFoundError:
+            return None
+        return file
+
+    def forget(self, digest: str) -> None:
+        """Remove a copy, such as one that was damaged."""
+        self.path_of(digest).unlink(missing_ok=True)
+
+    # --- room -----------------------------------------------------------------------------------------------------------------
+
+    def _note(self, size: int) -> None:
+        """Look for copies to remove, now and then: at the first copy, and when a part of the limit has been added."""
+        self._unlooked += size
+        if self._looked and self._unlooked < self.limit * (1 - _ROOM) * random.uniform(0.3, 1):  # noqa: S311  (not all processes at once)
+            return
+        self._unlooked, self._looked = 0, True
+        self.shrink()
+
+    def shrink(self) -> None:
+        """Remove the copies used longest ago where all of them are too large; one process at a time, others go on without."""
         with self._alone() as mine:
             if not mine:
                 return
             found = sorted(self._copies())
             total = sum(size for _, size, _ in found)
+            if total <= self.limit:
+                return
             for _, size, path in found:
-                if total <= self.limit:
+                if total <= self.limit * _ROOM:
                     return
-                if path != keep:
-                    path.unlink(missing_ok=True)
-                    total -= size
+                path.unlink(missing_ok=True)
+                total -= size
 
     def _copies(self) -> Iterator[tuple[float, int, Path]]:
         for path in (self.folder / "blobs").glob("*/*"):
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
-                yield stat.st_mtime, stat.st_size, path
+                if path.suffix != ".lock" and not (path.name.startswith(TEMPORARY) and _is_young(stat.st_mtime)):
+                    yield stat.st_atime, stat.st_size, path
+
+    @contextlib.contextmanager
+    def _locked(self, path: Path, size: int) -> Iterator[None]:
+        """Let one process fetch a large blob while the others that want it wait."""
+        if fcntl is None or size < _LOCK_FROM:
+            yield
+            return
+        place = path.with_name(f"{path.name}.lock")
+        with place.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                place.unlink(missing_ok=True)  # who waits holds the old one, and finds the copy there
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[bool]:
-        try:
-            import fcntl  # noqa: PLC0415  (not on Windows)
-        except ImportError:
+        if fcntl is None:
             yield True
             return
         with (self.folder / "shrink.lock").open("a") as lock:
@@ -83,26 +152,8 @@ class ReadCache:
                 return
             yield True
 
-    def is_verified(self, digest: str, path: Path) -> bool:
-        """Tell whether a file is unchanged since :meth:`note_verified`."""
-        try:
-            return self._stamp(digest).read_text() == _identity(path)
-        except OSError:
-            return False
 
-    def note_verified(self, digest: str, path: Path) -> None:
-        """Note that a file's bytes have a digest, as long as nobody writes to it."""
-        stamp = self._stamp(digest)
-        with contextlib.suppress(OSError):  # it is only slower without: the file is hashed again
-            stamp.parent.mkdir(parents=True, exist_ok=True)
-            temporary = stamp.with_name(f"{_TEMPORARY}{os.getpid()}-{next(_counter)}")
-            temporary.write_text(_identity(path))
-            temporary.replace(stamp)
+def _is_young(changed: float) -> bool:
+    import time  # noqa: PLC0415
 
-    def _stamp(self, digest: str) -> Path:
-        return self.folder / "verified" / digest.rpartition(":")[2]
-
-
-def _identity(path: Path) -> str:
-    stat = path.stat()
-    return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+    return time.time() - changed < 3600  # noqa: PLR2004  (an hour: a fetch that takes longer is begun again)

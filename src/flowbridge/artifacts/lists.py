@@ -3,167 +3,114 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, SupportsIndex, overload
+from typing import Any
 
 from flowbridge.artifacts.reference import Reference
 from flowbridge.errors import ArtifactDamagedError
 
-PAGE = 1000
 NAME = "list"
-PageKind = Literal["entries", "pickle"]
+PAGE = 1000
+"""Items of a page, where one of them is more than a number or a text."""
+PLAIN_PAGE = 20_000
+"""Items of a page of numbers and texts."""
+MOST_PAGE = 1_000_000
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a list: where its bytes are, and whether they are entries in JSON or a pickled list of the items themselves."""
+    """One page of a list: where its bytes are."""
 
-    kind: PageKind
     digest: str
     size: int
 
 
-def value_entry(value: object) -> list[object]:
-    """Return the entry of an item that JSON holds."""
-    return ["v", value]
+@dataclass(frozen=True)
+class Root:
+    """The root of a list.
+
+    Attributes:
+        length: Number of items.
+        step: Number of items of each page but the last.
+    """
+
+    length: int
+    step: int
+    pages: tuple[Page, ...]
+
+    def place(self, position: int) -> tuple[Page, int]:
+        """Return the page of an item, and the item's position there."""
+        number, offset = divmod(position, self.step)
+        return self.pages[number], offset
+
+    def count(self, number: int) -> int:
+        """Return how many items a page has."""
+        return min(self.step, self.length - number * self.step)
 
 
-def reference_entry(reference: Reference) -> list[object]:
-    """Return the entry of an item that stands elsewhere."""
+Entry = tuple[str, Any]
+"""``("v", value)`` or ``("r", reference)``."""
+
+
+def entry_of(reference: Reference) -> Entry:
+    """Return the entry of an item."""
     if reference.inline is not None and reference.serializer == "json":
-        return value_entry(json.loads(reference.inline))
-    return ["r", reference.model_dump(mode="json", exclude_defaults=True)]
+        return "v", json.loads(reference.inline)
+    return "r", reference
 
 
-def page_of(entries: Sequence[object]) -> bytes:
-    """Return the bytes of a page of entries."""
-    return _dump(entries)
+def dump_page(entries: Sequence[Entry]) -> bytes:
+    """Return the bytes of a page."""
+    if all(kind == "v" for kind, _ in entries):
+        return _dump({"values": [body for _, body in entries]})
+    shown = [["v", body] if kind == "v" else ["r", body.model_dump(mode="json", exclude_defaults=True)] for kind, body in entries]
+    return _dump({"items": shown})
 
 
-def root_of(length: int, pages: Sequence[Page]) -> bytes:
-    """Return the bytes of the root of a list."""
-    return _dump({"length": length, "page": PAGE, "pages": [[p.kind, p.digest, p.size] for p in pages]})
-
-
-def parse_root(data: bytes) -> tuple[int, list[Page]]:
-    """Return the length and the pages of a list.
+def parse_page(data: bytes, count: int) -> list[Entry]:
+    """Return the entries of a page.
 
     Raises:
-        ArtifactDamagedError: The bytes are no root of a list.
+        ArtifactDamagedError: The bytes are no page of so many items.
     """
     try:
-        root = json.loads(data)
-        length, pages = int(root["length"]), [Page(kind, str(digest), int(size)) for kind, digest, size in root["pages"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactDamagedError(f"The root of a list cannot be read: {error}") from error
-    if len(pages) != -(-length // PAGE):
-        raise ArtifactDamagedError(f"The root of a list names {len(pages)} pages for {length} items")
-    return length, pages
-
-
-def parse_page(data: bytes) -> list[tuple[str, Any]]:
-    """Return the entries of a page: ``("v", value)`` or ``("r", reference)``.
-
-    Raises:
-        ArtifactDamagedError: The bytes are no page of a list.
-    """
-    try:
-        return [(kind, Reference.model_validate(body) if kind == "r" else body) for kind, body in json.loads(data)]
-    except (ValueError, TypeError) as error:
+        page = json.loads(data)
+        entries: list[Entry] = [("v", v) for v in page["values"]] if "values" in page else [_entry(*item) for item in page["items"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactDamagedError(f"A page of a list cannot be read: {error}") from error
+    if len(entries) != count:
+        raise ArtifactDamagedError(f"A page of a list has {len(entries)} items instead of {count}")
+    return entries
+
+
+def _entry(kind: str, body: Any) -> Entry:
+    return (kind, Reference.model_validate(body)) if kind == "r" else ("v", body)
+
+
+def dump_root(root: Root) -> bytes:
+    """Return the bytes of a root."""
+    return _dump({"length": root.length, "page": root.step, "pages": [[p.digest, p.size] for p in root.pages]})
+
+
+def parse_root(data: bytes, length: int | None) -> Root:
+    """Return the root of a list.
+
+    Raises:
+        ArtifactDamagedError: The bytes are no root of a list of that length.
+    """
+    try:
+        found = json.loads(data)
+        pages = tuple(Page(str(digest), int(size)) for digest, size in found["pages"])
+        root = Root(int(found["length"]), int(found["page"]), pages)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactDamagedError(f"The root of a list cannot be read: {error}") from error
+    if not 0 < root.step <= MOST_PAGE or len(pages) != -(-root.length // root.step) or root.length != length:
+        raise ArtifactDamagedError(
+            f"The root of a list names {len(pages)} pages of {root.step} for {root.length} items; {length} were expected"
+        )
+    return root
 
 
 def _dump(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-
-
-class LazyList(list[Any]):
-    """A list whose items are loaded when they are asked for; a slice loads nothing yet.
-
-    It is a `list` to everyone: what changes it first loads it whole.
-    """
-
-    def __init__(self, length: int, load: Callable[[int], Any]) -> None:
-        super().__init__()
-        self._positions: Sequence[int] = range(length)
-        self._load: Callable[[int], Any] | None = load
-
-    def _materialise(self) -> None:
-        if self._load is not None:
-            load, self._load = self._load, None
-            super().extend(load(p) for p in self._positions)
-
-    def __len__(self) -> int:
-        return len(self._positions) if self._load is not None else super().__len__()
-
-    @overload
-    def __getitem__(self, key: SupportsIndex) -> Any: ...
-    @overload
-    def __getitem__(self, key: slice) -> list[Any]: ...
-    def __getitem__(self, key: SupportsIndex | slice) -> Any:
-        if self._load is None:
-            return super().__getitem__(key)
-        if isinstance(key, slice):
-            part = LazyList(0, self._load)
-            part._positions = self._positions[key]
-            return part
-        try:
-            return self._load(self._positions[int(key)])
-        except IndexError:
-            if not -len(self) <= int(key) < len(self):
-                raise IndexError("list index out of range") from None
-            raise
-
-    def __iter__(self) -> Iterator[Any]:
-        if self._load is None:
-            return super().__iter__()
-        return (self[i] for i in range(len(self)))
-
-    def __reversed__(self) -> Iterator[Any]:
-        return (self[i] for i in range(len(self) - 1, -1, -1))
-
-    def __contains__(self, item: object) -> bool:
-        return any(item is x or item == x for x in self)
-
-    def __repr__(self) -> str:
-        if self._load is not None:
-            return f"<list of {len(self)} items, not loaded yet>"
-        return super().__repr__()
-
-    def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
-        return list, (list(iter(self)),)
-
-    def copy(self) -> list[Any]:
-        return list(iter(self))
-
-    def index(self, value: Any, start: SupportsIndex = 0, stop: SupportsIndex = 2**62) -> int:
-        for i in range(*slice(start, stop).indices(len(self))):
-            if self[i] == value:
-                return i
-        raise ValueError(f"{value!r} is not in list")
-
-    def count(self, value: Any) -> int:
-        return sum(1 for x in self if x is value or x == value)
-
-
-def _whole(name: str) -> Callable[..., Any]:
-    """Return a method of `list` that first loads the whole list."""
-    method = getattr(list, name)
-
-    def loaded(self: LazyList, *args: Any, **kwargs: Any) -> Any:
-        self._materialise()
-        for other in args:
-            if isinstance(other, LazyList):
-                other._materialise()  # noqa: SLF001
-        return method(self, *args, **kwargs)
-
-    loaded.__name__ = name
-    return loaded
-
-
-for _name in (
-    "append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "__setitem__", "__delitem__", "__iadd__", "__imul__",
-    "__add__", "__mul__", "__rmul__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__",
-):  # fmt: skip
-    setattr(LazyList, _name, _whole(_name))
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -16,6 +16,14 @@ class Reference(FrozenModel):
         type: ``module.qualname`` of the value's class, for people.
         inline: The value itself as JSON text, where it is small and JSON holds it exactly; no blob is then written.
         length: Number of items, where the value can be read item by item.
+        main_size: Bytes of the main blob, where `size` counts further ones too.
+        pack: Digest of the blob that the bytes lie in, where they share one with others; None: they are a blob of their own.
+        pack_size: Bytes of that blob.
+        offset: Where in that blob they begin.
+        parts: Digest of a blob that lists everything else the value consists of; None: it is one blob.
+        encoding: How the bytes are packed, such as ``zstd``; `digest` and `size` are those of the packed bytes.
+        raw_size: Bytes when unpacked.
+        made_by: What the value was called when it was saved, such as ``output 'train' of step load``; for error messages.
         meta: What people want to see without loading: shape, dtype, columns, names of the files in a folder.
     """
 
@@ -26,4 +34,12 @@ class Reference(FrozenModel):
     type: str = ""
     inline: str | None = None
     length: int | None = None
+    main_size: int | None = None
+    pack: str | None = None
+    pack_size: int | None = None
+    offset: int = 0
+    parts: str | None = None
+    encoding: str = ""
+    raw_size: int | None = None
+    made_by: str = ""
     meta: tuple[tuple[str, JsonValue], ...] = ()

@@ -41,7 +41,7 @@ class MemoryPieces:
         self._buffers = [b if b.format == "B" and b.ndim == 1 else b.cast("B") for b in buffers if b.nbytes]
         self.size = sum(len(b) for b in self._buffers)
 
-    def read(self, start: int, stop: int) -> bytes:
+    def read(self, start: int, stop: int) -> bytes:  # noqa: D102  (as in Pieces)
         if start == 0 and stop == self.size and len(self._buffers) == 1 and isinstance(self._buffers[0].obj, bytes):
             return self._buffers[0].obj if len(self._buffers[0].obj) == stop else bytes(self._buffers[0])
         return b"".join(self._within(start, stop))
@@ -62,10 +62,10 @@ class FilePieces:
         self._descriptor = os.open(path, os.O_RDONLY)
         self.size = os.fstat(self._descriptor).st_size
 
-    def read(self, start: int, stop: int) -> bytes:
+    def read(self, start: int, stop: int) -> bytes:  # noqa: D102  (as in Pieces)
         return os.pread(self._descriptor, stop - start, start)
 
-    def __enter__(self) -> FilePieces:
+    def __enter__(self) -> FilePieces:  # noqa: PYI034  (there are no subclasses)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -55,4 +55,4 @@ def reading(url: str, path: str) -> Iterator[None]:
 
 def not_found(url: str, path: str) -> ArtifactNotFoundError:
     """Return the error for a path at which nothing stands."""
-    return ArtifactNotFoundError(errno.ENOENT, f"Nothing stands at {path} in the store {url}", path)
+    return ArtifactNotFoundError(f"Nothing stands at {path} in the store {url}: it was removed, or never written. Run again what made it")

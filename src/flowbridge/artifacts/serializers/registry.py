@@ -3,66 +3,74 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, Any
 
-from flowbridge.artifacts.serializers.base import Meta, Serializer, Sink, Source, WholeSerializer, type_name
-from flowbridge.artifacts.serializers.json import is_exact
+from flowbridge.artifacts.serializers.base import Meta, Serializer, Sink, Source
 from flowbridge.errors import SerializationError, suggest
 
-if TYPE_CHECKING:
-    from flowbridge.artifacts.store import Store
-
+GROUP = "flowbridge.serializers"
 _HERE = "flowbridge.artifacts.serializers"
 _PLACES = {
-    "json": f"{_HERE}.json:JsonSerializer",
-    "bytes": f"{_HERE}.json:BytesSerializer",
+    "json": f"{_HERE}.plain:JsonSerializer",
+    "text": f"{_HERE}.plain:TextSerializer",
+    "bytes": f"{_HERE}.plain:BytesSerializer",
     "path": f"{_HERE}.files:PathSerializer",
-    "numpy": f"{_HERE}.numpy:NumpySerializer",
-    "pandas": f"{_HERE}.arrow:PandasSerializer",
-    "arrow": f"{_HERE}.arrow:ArrowSerializer",
-    "polars": f"{_HERE}.arrow:PolarsSerializer",
-    "pydantic": f"{_HERE}.pydantic:PydanticSerializer",
-    "pickle": f"{_HERE}.pickle:PickleSerializer",
+    "numpy": f"{_HERE}.arrays:NumpySerializer",
+    "pandas": f"{_HERE}.frames:PandasSerializer",
+    "arrow": f"{_HERE}.tables:ArrowSerializer",
+    "polars": f"{_HERE}.tables:PolarsSerializer",
+    "torch": f"{_HERE}.tensors:TensorSerializer",
+    "dataclass": f"{_HERE}.fields:DataclassSerializer",
+    "pydantic": f"{_HERE}.fields:PydanticSerializer",
+    "sklearn": f"{_HERE}.pickles:EstimatorSerializer",
+    "pickle": f"{_HERE}.pickles:PickleSerializer",
 }
 _TYPES = {
+    "builtins.str": "text",
+    "builtins.bytes": "bytes",
+    "builtins.bytearray": "bytes",
     "numpy.ndarray": "numpy",
     "numpy.memmap": "numpy",
     "pandas.DataFrame": "pandas",
     "pandas.core.frame.DataFrame": "pandas",
+    "pandas.Series": "pandas",
+    "pandas.core.series.Series": "pandas",
     "pyarrow.lib.Table": "arrow",
     "pyarrow.lib.RecordBatch": "arrow",
     "polars.dataframe.frame.DataFrame": "polars",
     "polars.series.series.Series": "polars",
+    "torch.Tensor": "torch",
 }
-_GROUP = "flowbridge.serializers"
+_FORBIDDEN = frozenset({*_PLACES, "list"})
 _made: dict[str, Serializer] = {}
 _registered: dict[type, Serializer] = {}
+_plugins: dict[str, str] | None = None
 
 
-class _Functions(WholeSerializer):
+class _Functions:
     """A serializer made of two functions of a user's."""
 
     version = 1
 
-    def __init__(self, name: str, save: Callable[[Any, BinaryIO], object], load: Callable[[BinaryIO], Any]) -> None:
+    def __init__(self, name: str, save: Callable[[Any, IO[bytes]], object], load: Callable[[IO[bytes]], Any]) -> None:
         self.name = name
         self._save = save
         self._load = load
 
     def save(self, value: Any, sink: Sink) -> Meta:
-        self._save(value, sink)  # type: ignore[arg-type]  # a sink has what writers of files use
+        self._save(value, sink)  # type: ignore[arg-type]  # a sink is an open binary file
         return ()
 
     def load(self, source: Source) -> Any:
-        with source.path().open("rb") as file:
+        with source.open() as file:
             return self._load(file)
 
 
 def register_serializer(
-    cls: type, save: Callable[[Any, BinaryIO], object], load: Callable[[BinaryIO], Any], *, name: str | None = None
+    cls: type, save: Callable[[Any, IO[bytes]], object], load: Callable[[IO[bytes]], Any], *, name: str | None = None
 ) -> None:
     """Write values of a class (and of its subclasses) with functions of your own.
 
@@ -80,35 +88,65 @@ def register_serializer(
         SerializationError: The name is that of another format.
     """
     serializer = _Functions(name or f"{cls.__module__}.{cls.__qualname__}", save, load)
-    if serializer.name in _PLACES or serializer.name == "list":
+    taken = next((c for c, s in _registered.items() if s.name == serializer.name and _path(c) != _path(cls)), None)
+    if serializer.name in _FORBIDDEN:
         raise SerializationError(f"The format {serializer.name!r} is flowbridge's own; give another name")
+    if taken is not None:
+        raise SerializationError(f"The format {serializer.name!r} is that of {_path(taken)} already; give another name")
     _registered[cls] = serializer
     _made[serializer.name] = serializer
 
 
 def for_value(value: Any) -> Serializer:
     """Return the serializer that writes a value."""
-    for cls in type(value).__mro__:
+    kind = type(value)
+    for cls in kind.__mro__:
         if cls in _registered:
             return _registered[cls]
-    if is_exact(value):
-        return by_name("json", 1)
-    if type(value) is bytes:
-        return by_name("bytes", 1)
     if isinstance(value, Path):
         return by_name("path", 1)
-    return by_name(_by_type(value), 1)
+    name = _TYPES.get(_path(kind)) or _family(value) or _plugin_for(kind) or "pickle"
+    return by_name(name if _fits(name, value) else "pickle", 1)
 
 
-def _by_type(value: Any) -> str:
-    name = _TYPES.get(type_name(value), "pickle")
-    if name == "numpy" and (value.dtype.hasobject or not all(n.isascii() for n in value.dtype.names or ())):
-        return "pickle"
-    if name == "pandas":
-        return "pandas" if importlib.import_module(f"{_HERE}.arrow").pandas_is_exact(value) else "pickle"
-    if name == "pickle" and hasattr(type(value), "model_validate_json"):
-        return "pydantic" if importlib.import_module(f"{_HERE}.pydantic").is_exact_model(value) else "pickle"
-    return name
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _family(value: Any) -> str | None:
+    """Return the format of a family of classes, told by what they have in common."""
+    kind = type(value)
+    if kind in {dict, list} or kind.__qualname__ == "OrderedDict":
+        first = next(iter(value.values()), None) if isinstance(value, dict) else None
+        return "torch" if type(first).__module__ == "torch" else "json"
+    bases = [_path(cls) for cls in kind.__mro__]
+    if "numpy.generic" in bases:
+        return "numpy"
+    if "pydantic.main.BaseModel" in bases:
+        return "pydantic"
+    if "sklearn.base.BaseEstimator" in bases:
+        return "sklearn"
+    return "dataclass" if "__dataclass_fields__" in kind.__dict__ else None
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Tell whether a format gives back exactly this value."""
+    if name == "numpy":
+        return bool(_module("arrays").is_plain_dtype(value.dtype))
+    if name == "torch":
+        tensors = _module("tensors")
+        return bool(tensors.is_plain_state(value) if isinstance(value, dict) else tensors.is_plain_tensor(value))
+    if name == "pydantic":
+        return bool(_module("fields").is_plain_model(value))
+    if name == "dataclass":
+        return bool(_module("fields").is_plain_dataclass(value))
+    if name == "json":
+        return bool(_module("plain").is_exact(value))
+    return True
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{_HERE}.{name}")
 
 
 def by_name(name: str, version: int) -> Serializer:
@@ -120,63 +158,70 @@ def by_name(name: str, version: int) -> Serializer:
     found = _made.get(name) or _load(name)
     if found.version < version:
         raise SerializationError(
-            f"The value was written in version {version} of the format {name!r}; this flowbridge knows up to {found.version}"
+            f"The value was written in version {version} of the format {name!r}, and what is installed here knows up to {found.version}. "
+            "Install the newer version"
         )
     return found
 
 
 def _load(name: str) -> Serializer:
-    place = _PLACES.get(name)
-    if place is not None:
-        module, _, attribute = place.partition(":")
-        _made[name] = getattr(importlib.import_module(module), attribute)()
-        return _made[name]
-    for point in metadata.entry_points(group=_GROUP):
-        if point.name == name:
-            _made[name] = point.load()()
-            return _made[name]
-    raise SerializationError(
-        f"No serializer goes by the name {name!r} here. Import the module that registers it, or install the package that brings it."
-        f"{suggest(name, _PLACES)}"
-    )
+    place = _PLACES.get(name) or _known_plugins().get(name)
+    if place is None:
+        raise SerializationError(
+            f"No serializer goes by the name {name!r} here. Import the module that registers it (usually that of the class), "
+            f"or install the package that brings it.{suggest(name, [*_PLACES, *_known_plugins()])}"
+        )
+    module, _, attribute = place.partition(":")
+    made = getattr(importlib.import_module(module), attribute)
+    _made[name] = made() if isinstance(made, type) else made
+    return _made[name]
 
 
-def is_special(value: Any) -> bool:
-    """Tell whether a value (or one inside a list) is written in a format of its own, not in a pickle with its neighbours."""
-    if type(value) is list:
-        return any(is_special(v) for v in value)
-    return isinstance(value, Path) or any(c in _registered for c in type(value).__mro__) or type_name(value) in _TYPES
-
-
-def small_pickle(values: list[Any], limit: int) -> bytes | None:
-    """Return a pickle of some values together; None where it would be larger than the limit, or they cannot be pickled."""
-    import cloudpickle  # noqa: PLC0415
-
-    try:
-        data = cloudpickle.dumps(values, protocol=5)
-    except Exception:  # noqa: BLE001  (saving item by item then names the one)
-        return None
-    return data if len(data) <= limit else None
-
-
-def load_small_pickle(store: Store, data: bytes) -> list[Any]:
-    """Return the values of :func:`small_pickle`.
+def _known_plugins() -> dict[str, str]:
+    """Return the places of the serializers that installed packages bring, by name.
 
     Raises:
-        UntrustedError: The store is not trusted.
+        SerializationError: Two packages bring one name.
     """
-    import pickle  # noqa: PLC0415
+    global _plugins
+    if _plugins is None:
+        found: dict[str, str] = {}
+        for point in metadata.entry_points(group=GROUP):
+            if point.name in _FORBIDDEN or found.get(point.name, point.value) != point.value:
+                raise SerializationError(
+                    f"Two serializers go by the name {point.name!r}: {found.get(point.name, 'flowbridge')} and {point.value}"
+                )
+            found[point.name] = point.value
+        _plugins = found
+    return _plugins
 
-    from flowbridge.artifacts.reference import Reference  # noqa: PLC0415
 
-    Source(store, Reference(digest="", size=len(data), serializer="pickle", type="list"), None).require_trust()
-    return list(pickle.loads(data))
+def _plugin_for(kind: type) -> str | None:
+    """Return the name of an installed serializer for a class: it lists the classes it writes, as ``module.qualname``, in `types`."""
+    bases = {_path(cls) for cls in kind.__mro__}
+    for name in _known_plugins():
+        found = _made.get(name) or _load(name)
+        if bases & set(getattr(found, "types", ())):
+            return name
+    return None
 
 
-def fresh(value: Any) -> Any:
-    """Return a copy of a value that is kept for others, so that nobody changes theirs."""
-    if type(value) in {int, str, float, bool, type(None), bytes}:
-        return value
-    import copy  # noqa: PLC0415
+def culprit(value: Any, depth: int = 2) -> str | None:
+    """Return where in a value that cannot be pickled the trouble lies, such as ``.session (a socket)``; None where that is not found."""
+    import cloudpickle  # noqa: PLC0415
 
-    return copy.deepcopy(value)
+    for place, part in _inside(value):
+        try:
+            cloudpickle.dumps(part)
+        except Exception:  # noqa: BLE001  (that it cannot be pickled is what is looked for)
+            deeper = culprit(part, depth - 1) if depth else None
+            return f"{place}{deeper}" if deeper else f"{place} (of type {_path(type(part))})"
+    return None
+
+
+def _inside(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from ((f"[{k!r}]", v) for k, v in value.items())
+    elif isinstance(value, (list, tuple)):
+        yield from ((f"[{i}]", v) for i, v in enumerate(value))
+    yield from ((f".{k}", v) for k, v in getattr(value, "__dict__", {}).items() if not isinstance(value, type))

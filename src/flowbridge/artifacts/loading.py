@@ -1,0 +1,303 @@
+"""Values from references and blobs."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import io
+import json
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, get_args, get_origin
+
+from flowbridge.artifacts import digests, lists, packing
+from flowbridge.artifacts.folders import temporary_folder
+from flowbridge.artifacts.lazy import LazyList
+from flowbridge.artifacts.reference import Reference
+from flowbridge.artifacts.serializers import registry
+from flowbridge.artifacts.serializers.base import MOST_MANIFEST, Source, titled
+from flowbridge.artifacts.transfer import in_parallel
+from flowbridge.errors import ArtifactDamagedError, ArtifactNotFoundError, SerializationError, StoreError
+
+if TYPE_CHECKING:
+    from flowbridge.artifacts.blobs import Blobs
+    from flowbridge.artifacts.lists import Entry, Page, Root
+
+EAGER = 64 << 20
+"""Bytes up to which a list is loaded whole when it is asked for."""
+_KEPT = 16
+_KEPT_SIZE = 4 << 20
+_SCALARS = frozenset({int, str, float, bool, type(None)})
+_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a lazy list was read from."""
+
+    url: str
+    ref: Reference
+    item: Callable[[int], Reference | None]
+
+
+class Loader:
+    """Loads values. It is the opener of every source.
+
+    Args:
+        blobs: Where from.
+        url: Of the store, for messages.
+        trust: Whether pickles are loaded.
+    """
+
+    def __init__(self, blobs: Blobs, url: str, *, trust: bool) -> None:
+        self.url = url
+        self.trust = trust
+        self.work: Path | None = None
+        self._blobs = blobs
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+
+    # --- bytes of a reference -------------------------------------------------------------------------------------------------
+
+    def read(self, ref: Reference) -> bytes:  # noqa: D102  (as in Opener, the same below)
+        if ref.encoding:
+            return bytes(self.view(ref))
+        return self._packed(ref) if ref.pack else self._blobs.read(ref.digest, main_size(ref))
+
+    def view(self, ref: Reference) -> memoryview:  # noqa: D102
+        if ref.encoding:
+            return self._unpacked(ref)
+        return memoryview(bytearray(self._packed(ref))) if ref.pack else self._blobs.view(ref.digest, main_size(ref))
+
+    def open(self, ref: Reference) -> IO[bytes]:  # noqa: D102
+        if ref.encoding or ref.pack:
+            return io.BytesIO(self.read(ref))
+        return self._blobs.open(ref.digest, main_size(ref))
+
+    def _unpacked(self, ref: Reference) -> memoryview:
+        if ref.encoding != packing.ZSTD or ref.raw_size is None:
+            raise SerializationError(f"{titled(ref)} is packed as {ref.encoding!r}, which this version of flowbridge does not know")
+        with self._blobs.open(ref.digest, main_size(ref)) as file:
+            return packing.unpacked(memoryview(file.read()), ref.raw_size)
+
+    def _packed(self, ref: Reference) -> bytes:
+        """Return bytes that share a blob with others: alone the first time, from the whole blob when more of it is wanted."""
+        assert ref.pack is not None
+        if f"asked {ref.pack}" not in self._kept and not self._blobs.content.local:
+            self._keep(f"asked {ref.pack}", lambda: True)
+            return self._blobs.range(ref.pack, ref.offset, ref.size, ref.digest)
+        if self._blobs.content.local or ref.pack_size is None or ref.pack_size > 2 * _KEPT_SIZE:
+            return self._blobs.range(ref.pack, ref.offset, ref.size, ref.digest)
+        whole = self._keep(ref.pack, lambda: self._blobs.read(str(ref.pack), ref.pack_size or 0))
+        data = bytes(whole[ref.offset : ref.offset + ref.size])
+        if not digests.matches(data, ref.digest):
+            raise ArtifactDamagedError(f"{titled(ref)} is damaged in the store {self.url}; run again what made it")
+        return data
+
+    def folder(self) -> Path:  # noqa: D102
+        if self.work is not None:
+            self.work.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix="flowbridge-in-", dir=self.work))
+        return temporary_folder()
+
+    # --- values ---------------------------------------------------------------------------------------------------------------
+
+    def load(self, ref: Reference, hint: Any = None) -> Any:  # noqa: D102
+        with _named(ref):
+            if ref.inline is not None:
+                return _from_inline(ref)
+            if ref.serializer == lists.NAME:
+                return self._list(ref, hint)
+            return self._with(ref, hint)
+
+    def _with(self, ref: Reference, hint: Any) -> Any:
+        serializer = registry.by_name(ref.serializer, ref.version)
+        try:
+            return serializer.load(Source(self, ref, hint))
+        except (StoreError, MemoryError):
+            raise
+        except Exception as error:
+            raise SerializationError(
+                f"{titled(ref)} cannot be read back with the format {ref.serializer!r}: {type(error).__name__}: {error}. "
+                "Is the package that it was made with installed here, in that version?"
+            ) from error
+
+    def load_item(self, ref: Reference, position: int, hint: Any = None) -> Any:
+        """Return one item of a list, reading no other."""
+        if ref.serializer != lists.NAME or ref.inline is not None:
+            return self.load(ref, hint)[position]
+        with _named(ref):
+            root = self._root(ref)
+            return self._item(root, range(root.length)[position], hint)
+
+    def item(self, ref: Reference, position: int) -> Reference | None:
+        """Return the reference of one item of a list, where it has one of its own."""
+        with _named(ref):
+            if ref.serializer != lists.NAME:
+                if ref.serializer != "json" or ref.length is None:
+                    return None
+                return inline_reference(self.load(ref)[range(ref.length)[position]])
+            root = self._root(ref)
+            kind, body = self._entry(root, range(root.length)[position])
+            return body if kind == "r" else inline_reference(body)
+
+    # --- lists ----------------------------------------------------------------------------------------------------------------
+
+    def _list(self, ref: Reference, hint: Any) -> Any:
+        root = self._root(ref)
+        inner = _item_hint(hint)
+        lazy = LazyList(
+            lambda position: self._item(root, position, inner), range(root.length), Origin(self.url, ref, lambda p: self.item(ref, p))
+        )
+        meta = dict(ref.meta)
+        if meta.get("iterator"):
+            return _stream(iter(lazy), meta)
+        if ref.size > EAGER:
+            return lazy
+        self._prefetch(root)
+        return list(lazy)
+
+    def _root(self, ref: Reference) -> Root:
+        if main_size(ref) > MOST_MANIFEST:
+            raise ArtifactDamagedError(f"{titled(ref)} has a root of {main_size(ref)} bytes, which is too many")
+        return self._keep(ref.digest, lambda: lists.parse_root(self._blobs.read(ref.digest, main_size(ref)), ref.length))  # type: ignore[no-any-return]
+
+    def _page(self, page: Page, count: int) -> list[Entry]:
+        if page.size > MOST_MANIFEST:
+            raise ArtifactDamagedError(f"A page of a list has {page.size} bytes, which is too many")
+        return self._keep(page.digest, lambda: lists.parse_page(self._blobs.read(page.digest, page.size), count))  # type: ignore[no-any-return]
+
+    def _entry(self, root: Root, position: int) -> Entry:
+        page, offset = root.place(position)
+        return self._page(page, root.count(position // root.step))[offset]
+
+    def _item(self, root: Root, position: int, hint: Any) -> Any:
+        kind, body = self._entry(root, position)
+        if kind == "r":
+            return self.load(body, hint)
+        return body if type(body) in _SCALARS else copy.deepcopy(body)
+
+    def _prefetch(self, root: Root) -> None:
+        """Fetch the blobs of all items of a small list at the same time, from a store that is elsewhere."""
+        if self._blobs.content.local or self._blobs.cache is None:
+            return
+        entries = [e for n, page in enumerate(root.pages) for e in self._page(page, root.count(n))]
+        wanted = {(body.pack or body.digest): body.pack_size or main_size(body) for kind, body in entries if kind == "r"}
+        in_parallel(lambda digest: self._blobs.open(digest, wanted[digest]).close(), wanted, _THREADS)
+
+    def _keep(self, key: str, make: Callable[[], Any]) -> Any:
+        if key in self._kept:
+            with suppress(KeyError):  # another thread may have removed it
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        value = self._kept[key] = make()
+        while len(self._kept) > _KEPT:
+            with suppress(KeyError):
+                self._kept.popitem(last=False)
+        return value
+
+    # --- what belongs to a value ----------------------------------------------------------------------------------------------
+
+    def blobs_of(self, ref: Reference, seen: set[str]) -> Iterator[tuple[str, int]]:
+        """Yield digest and size of every blob that a value consists of; those in `seen` and what hangs on them are left out."""
+        if ref.inline is not None:
+            return
+        digest = ref.pack or ref.digest
+        if digest not in seen:
+            seen.add(digest)
+            yield digest, ref.pack_size or main_size(ref)
+        elif ref.parts is None:
+            return
+        if ref.parts is not None and ref.parts not in seen:
+            yield from self._parts(ref.parts, seen)
+        if ref.serializer == lists.NAME:
+            yield from self._pages_of(ref, seen)
+
+    def _parts(self, digest: str, seen: set[str]) -> Iterator[tuple[str, int]]:
+        data = self._blobs.get(digest)
+        seen.add(digest)
+        yield digest, len(data)
+        try:
+            found = [Reference.model_validate(r) for r in json.loads(data)]
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ArtifactDamagedError(f"The list of parts {digest} cannot be read: {error}") from error
+        for part in found:
+            yield from self.blobs_of(part, seen)
+
+    def _pages_of(self, ref: Reference, seen: set[str]) -> Iterator[tuple[str, int]]:
+        root = self._root(ref)
+        for number, page in enumerate(root.pages):
+            if page.digest in seen:
+                continue
+            seen.add(page.digest)
+            yield page.digest, page.size
+            for kind, body in self._page(page, root.count(number)):
+                if kind == "r":
+                    yield from self.blobs_of(body, seen)
+
+    def exists(self, ref: Reference) -> bool:
+        """Tell whether everything a value consists of is in the store; of most blobs the bytes are not read."""
+        seen: set[str] = set()
+        try:
+            wanted = list(self.blobs_of(ref, seen))
+        except (ArtifactNotFoundError, ArtifactDamagedError):
+            return False
+        if self._blobs.content.local or len(wanted) < 2:  # noqa: PLR2004  (one needs no threads)
+            return all(self._blobs.exists(d) for d, _ in wanted)
+        return all(in_parallel(lambda one: self._blobs.exists(one[0]), wanted, _THREADS))
+
+
+def main_size(ref: Reference) -> int:
+    """Return the bytes of the main blob of a value."""
+    return ref.size if ref.main_size is None else ref.main_size
+
+
+def inline_reference(value: Any) -> Reference:
+    """Return a reference that holds a value of a list itself, however large it is."""
+    text = json.dumps(value, separators=(",", ":"))
+    return Reference(
+        digest=digests.digest(text.encode()),
+        size=len(text),
+        serializer="json",
+        type=f"builtins.{type(value).__name__}",
+        inline=text,
+        length=len(value) if isinstance(value, list) else None,
+    )
+
+
+def _from_inline(ref: Reference) -> Any:
+    assert ref.inline is not None
+    if not digests.matches(ref.inline.encode(), ref.digest):
+        raise ArtifactDamagedError(f"{titled(ref)}, stands in its reference and is damaged there; run again what made it")
+    return json.loads(ref.inline)
+
+
+def _item_hint(hint: Any) -> Any:
+    """Return the annotation of the items of a list."""
+    args = get_args(hint)
+    origin = get_origin(hint)
+    return args[0] if len(args) == 1 and isinstance(origin, type) and issubclass(origin, (list, Iterator)) else None
+
+
+def _stream(items: Iterator[Any], meta: dict[str, Any]) -> Any:
+    if "schema" not in meta:
+        return items
+    import pyarrow as pa  # noqa: PLC0415  (only for a stream of its batches)
+
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(meta["schema"])))
+    return pa.RecordBatchReader.from_batches(schema, items)
+
+
+@contextmanager
+def _named(ref: Reference) -> Iterator[None]:
+    """Put the name of the value, and so of the step that made it, before errors of the store."""
+    try:
+        yield
+    except (ArtifactDamagedError, ArtifactNotFoundError) as error:
+        if not ref.made_by or str(error).startswith(titled(ref)[:20]):
+            raise
+        lost = "damaged" if isinstance(error, ArtifactDamagedError) else "not in the store any more"
+        raise type(error)(f"{titled(ref)}, is {lost}. {error}") from error

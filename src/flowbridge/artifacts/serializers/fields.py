@@ -1,0 +1,139 @@
+"""Dataclasses and pydantic models field by field, each field in the format of its own type: arrays inside are mapped, pickles are rare."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flowbridge.artifacts.serializers.base import Meta, Sink, Source, class_of, class_path, is_importable
+
+_OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
+
+
+def is_plain_dataclass(value: Any) -> bool:
+    """Tell whether a dataclass is its fields and nothing else, and its class can be imported elsewhere."""
+    import dataclasses  # noqa: PLC0415
+
+    cls = type(value)
+    if not is_importable(cls) or isinstance(value, (tuple, list, dict, set, Exception)):
+        return False
+    if any(getattr(cls, way, None) is not getattr(object, way, None) for way in _OWN_WAYS if not _of_dataclass(cls, way)):
+        return False
+    names = {f.name for f in dataclasses.fields(value)}
+    return set(getattr(value, "__dict__", {})) <= names and all(hasattr(value, n) for n in names)
+
+
+def _of_dataclass(cls: type, way: str) -> bool:
+    """Tell whether a method was made by `dataclass(slots=True, frozen=True)` itself."""
+    return getattr(getattr(cls, way, None), "__module__", None) == "dataclasses"
+
+
+class DataclassSerializer:
+    """Dataclasses. They come back as they were, without ``__init__`` and ``__post_init__``, as from a pickle."""
+
+    name = "dataclass"
+    version = 1
+
+    def save(self, value: Any, sink: Sink) -> Meta:
+        """Save each field."""
+        import dataclasses  # noqa: PLC0415
+
+        kept = {f.name: sink.save(getattr(value, f.name), f"field {f.name!r}") for f in dataclasses.fields(value)}
+        sink.write(json.dumps(kept, separators=(",", ":")).encode())
+        return (class_path(value), ("fields", list(kept)))
+
+    def load(self, source: Source) -> Any:
+        """Load each field."""
+        cls: Any = class_of(source)
+        hints = _hints(cls)
+        value = cls.__new__(cls)
+        for name, kept in json.loads(source.manifest()).items():
+            object.__setattr__(value, name, source.load(kept, hints.get(name)))
+        return value
+
+
+class PydanticSerializer:
+    """pydantic models: by their own JSON where that gives back an equal model, else field by field."""
+
+    name = "pydantic"
+    version = 1
+
+    def save(self, value: Any, sink: Sink) -> Meta:
+        """Write JSON, or save each field."""
+        text = exact_json(value)
+        if text is not None:
+            sink.write(text.encode())
+            return (class_path(value),)
+        fields = {n: v for n, v in value.__dict__.items() if n in type(value).model_fields}
+        kept = {n: sink.save(v, f"field {n!r}") for n, v in fields.items()}
+        body = {"fields": kept, "set": sorted(value.model_fields_set)}
+        if value.__pydantic_extra__:
+            body["extra"] = sink.save(dict(value.__pydantic_extra__), "the extra fields")
+        sink.write(json.dumps(body, separators=(",", ":")).encode())
+        return (class_path(value), ("fields", list(kept)))
+
+    def load(self, source: Source) -> Any:
+        """Validate the JSON with the class, or load each field; those were validated when the model was made."""
+        cls: Any = class_of(source)
+        if source.meta("fields") is None:
+            return cls.model_validate_json(source.read())
+        hints = _hints(cls)
+        body = json.loads(source.manifest())
+        fields = {name: source.load(kept, hints.get(name)) for name, kept in body["fields"].items()}
+        value = cls.model_construct(_fields_set=set(body["set"]), **fields)
+        object.__setattr__(value, "__dict__", fields)
+        if "extra" in body:
+            object.__setattr__(value, "__pydantic_extra__", source.load(body["extra"]))
+        return value
+
+
+def is_plain_model(value: Any) -> bool:
+    """Tell whether a model is its fields and nothing else, and its class can be imported elsewhere."""
+    cls = type(value)
+    own = [
+        cls.__dict__
+        for cls in cls.__mro__
+        if cls.__module__.partition(".")[0] not in {"pydantic", "builtins", "typing", "pydantic_settings"}
+    ]
+    if not is_importable(cls) or any(way in d for d in own for way in _OWN_WAYS):
+        return False
+    return (
+        not any(v is not None for v in (getattr(value, "__pydantic_private__", None) or {}).values()) and "__root__" not in value.__dict__
+    )
+
+
+def exact_json(value: Any) -> str | None:
+    """Return a model as JSON where an equal model comes back from it; None otherwise."""
+    import warnings  # noqa: PLC0415
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # pydantic warns where it leaves something out
+            text: str = value.model_dump_json(round_trip=True)
+        back = type(value).model_validate_json(text)
+        same = back == value and back.model_fields_set == value.model_fields_set and _same_types(back, value)
+    except Exception:  # noqa: BLE001  (a model may raise anything, and so may comparing what is in it: field by field it is, then)
+        return None
+    return text if same else None
+
+
+def _same_types(one: Any, other: Any) -> bool:
+    """Tell whether two equal values are of the same types all through: pydantic calls 1 and 1.0 and True equal."""
+    if type(one) is not type(other):
+        return False
+    if hasattr(one, "model_fields_set"):
+        return all(_same_types(v, other.__dict__[n]) for n, v in one.__dict__.items())
+    if isinstance(one, dict):
+        return all(_same_types(a, b) for a, b in zip((*one, *one.values()), (*other, *other.values()), strict=True))
+    if isinstance(one, (list, tuple)):
+        return all(_same_types(a, b) for a, b in zip(one, other, strict=True))
+    return True
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    from typing import get_type_hints  # noqa: PLC0415
+
+    try:
+        return get_type_hints(cls)
+    except Exception:  # noqa: BLE001  (annotations may name what is not there at run time; they are only hints)
+        return {}
