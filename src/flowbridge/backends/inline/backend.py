@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowbridge.backends.inline.compile import compile_flow
-from flowbridge.backends.inline.resources import secret_gaps
 from flowbridge.backends.inline.status import notes_of
 from flowbridge.backends.inline.support import TABLE
+from flowbridge.engine.here import placement_gaps, secret_gaps
 
 if TYPE_CHECKING:
     from flowbridge.backends.base import Compiled, PreparedRun, Submission
@@ -21,9 +21,9 @@ class InlineBackend:
     name = "inline"
     support = TABLE
 
-    def gaps(self, graph: FlowGraph, profile: Profile) -> list[str]:  # noqa: ARG002  (nothing in the settings matters here)
+    def gaps(self, graph: FlowGraph, profile: Profile) -> list[str]:
         """Return every reason, beyond the support table, why this flow cannot run here; with step names and the way out."""
-        return list(secret_gaps(graph))
+        return [*secret_gaps(graph), *placement_gaps(graph, profile)]
 
     def notes(self, graph: FlowGraph, profile: Profile) -> list[str]:  # noqa: ARG002
         """Return what of the flow is done in a way of its own here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flowbridge.backends.inline.resources import NOT_HELD
 from flowbridge.backends.inline.support import TABLE
 from flowbridge.backends.support import Emulated
 from flowbridge.ir.features import Feature, features_of
@@ -11,18 +12,7 @@ from flowbridge.ir.features import Feature, features_of
 if TYPE_CHECKING:
     from flowbridge.ir.flow import FlowGraph
 
-_WORTH_SAYING = {
-    Feature.CPU,
-    Feature.MEMORY,
-    Feature.DISK,
-    Feature.SHM,
-    Feature.GPU,
-    Feature.GPU_SHARE,
-    Feature.CUSTOM_RESOURCES,
-    Feature.RETRY,
-    Feature.IMAGE,
-    Feature.SCHEDULE,
-}
+_WORTH_SAYING = NOT_HELD | {Feature.RETRY, Feature.IMAGE, Feature.SCHEDULE}
 
 
 def notes_of(graph: FlowGraph) -> list[str]:

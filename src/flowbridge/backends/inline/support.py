@@ -52,7 +52,7 @@ TABLE: Mapping[Feature, Support] = complete(
         Feature.ENV: Emulated("set while the step runs, put back afterwards"),
         Feature.SECRETS: Emulated("taken from variables of the environment"),
         Feature.CONTAINER: Emulated("the program runs under podman or docker"),
-        Feature.PLACEMENT: Unsupported("single steps cannot be sent elsewhere yet", "ours", "Drop target= for now."),
+        Feature.PLACEMENT: Emulated("steps placed on this machine run; a flow with a step placed elsewhere is refused"),
         Feature.SCHEDULE: Emulated("a schedule starts deployments; this run starts now"),
         Feature.TAGS: Native(),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from flowbridge.engine.capacity import Capacity
@@ -21,15 +20,6 @@ def resource_gaps(graph: FlowGraph, profile: Profile) -> Iterator[str]:
         why = capacity.impossible(node.resources, node.nodes)
         if why is not None:
             yield f"step {node.id}: {why}."
-
-
-def secret_gaps(graph: FlowGraph) -> Iterator[str]:
-    """Yield a sentence for each secret that is not there. Only names are ever looked at or shown."""
-    for node in graph.steps:
-        for secret in node.environment.secrets:
-            if secret.name not in os.environ and secret.env not in os.environ:
-                where = f"set the environment variable {secret.name} where the flow is started"
-                yield f"step {node.id}: the secret {secret.name!r} is not there: {where}."
 
 
 def store_gaps(profile: Profile) -> Iterator[str]:

@@ -48,7 +48,7 @@ TABLE: Mapping[Feature, Support] = complete(
         Feature.ENV: Native(),
         Feature.SECRETS: Emulated("taken from variables of the environment in which the flow is started"),
         Feature.CONTAINER: Emulated("the program runs under podman or docker"),
-        Feature.PLACEMENT: Unsupported("single steps cannot be sent elsewhere yet", "ours", "Drop target= for now."),
+        Feature.PLACEMENT: Emulated("steps placed on this machine run; a flow with a step placed elsewhere is refused"),
         Feature.SCHEDULE: Emulated("a schedule starts deployments; this run starts now"),
         Feature.TAGS: Native(),
     }
