@@ -164,6 +164,7 @@ class _Attempt:
         found = dict(member.env)
         if not self.around.here:
             found.pop(_OWN_GPUS, None)  # the container shows it the GPUs it has
+            found.update(secrets_by_key(self.node))
         if self.around.gang is not None:
             found.update(rendezvous(self.around.gang))
         return tuple(found.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from flowbridge.backends.metaflow.gaps import find_gaps
@@ -21,6 +22,11 @@ class MetaflowBackend:
 
     name = "metaflow"
     support = TABLE
+
+    def __init__(self) -> None:
+        if find_spec("metaflow") is None:
+            raise ModuleNotFoundError("No module named 'metaflow'", name="metaflow")
+
     enters_locks = True
 
     def gaps(self, graph: FlowGraph, profile: Profile) -> list[str]:

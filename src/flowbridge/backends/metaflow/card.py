@@ -32,7 +32,9 @@ def save_card(flow: str, run: str, node: str, answer: Any, outputs: Mapping[str,
     except ImportError:  # before Metaflow 2.19.30: there is no way to its datastore from inside a step
         return
     card = metaflow_module("plugins.cards.card_datastore").CardDatastore(datastore, pathspec=current().pathspec)
-    root = f"{datastore.datastore_root}/{metaflow_module('metaflow_config').CARD_SUFFIX}"  # where Metaflow's client looks (``card_client.py``)
+    root = (
+        f"{datastore.datastore_root}/{metaflow_module('metaflow_config').CARD_SUFFIX}"  # where Metaflow's client looks (``card_client.py``)
+    )
     card._backend = type(datastore._storage_impl)(root)
     card.save_card(f"{current().task_id:0>20}"[-20:], CARD_TYPE, page(flow, run, node, answer, outputs))
 
@@ -58,6 +60,7 @@ def page(flow: str, run: str, node: str, answer: Any, outputs: Mapping[str, Outp
         trace = (about.get("reason") or {}).get("traceback")
         parts.append(f"<pre>{_e(trace)}</pre>" if trace else "")
     for title, rows in (
+        ("Inputs", ((k, _e(v)) for k, v in about.get("inputs", {}).items())),
         ("Parameters", ((k, f"<code>{_e(v)}</code>") for k, v in about.get("params", {}).items())),
         ("Metrics", ((k, f"{v:.6g}") for k, v in answer.metrics.items())),
         ("Outputs", ((k, f"{_e(o.type)}, {_bytes(o.size)}, <code>{_e(o.digest)}</code>") for k, o in outputs.items())),

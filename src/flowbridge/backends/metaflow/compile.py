@@ -67,6 +67,8 @@ class _Writer:
         self.lowered = lower(graph)
         self.name = class_name(graph.name)
         names = dict(self.lowered.parameters)
+        self.computes = {s.id: compute_of(s, profile, self.options) for s in graph.steps}
+        self.remote = self.options.deployed or set(self.computes.values()) != {"local"}
         self.parameters = tuple(flow_parameter(p, names[p.name]) for p in graph.parameters)
         self.made = {s.name: self.decorators(s) for s in self.lowered.steps}
         self.flow_made = self.flow_decorators()
@@ -81,6 +83,16 @@ class _Writer:
     def head(self) -> Iterator[str]:
         """The imports, and where runs are kept."""
         yield "# Made by flowbridge from a flow; a change belongs in the flow, not in here. Runs with: python THIS_FILE run"
+        if self.options.install is not None and self.remote:
+            yield "import importlib.util"
+            yield "import subprocess"
+            yield "import sys"
+            yield ""
+            yield 'if importlib.util.find_spec("flowbridge") is None:  # in a container whose image does not hold it'
+            yield from call(
+                "subprocess.check_call", [f'[sys.executable, "-m", "pip", "install", "--quiet", {literal(self.options.install)}]'], indent=1
+            )
+            yield ""
         yield "# The next line also teaches Metaflow to read large graphs in linear time, so it stands before Metaflow's own."
         yield "from flowbridge.backends.metaflow.runtime import Source"
         names = {"FlowSpec", "step"} | {d.name for made in (*self.made.values(), self.flow_made) for d in made}
@@ -170,7 +182,7 @@ class _Writer:
         """The decorators of one step."""
         if step.node is None:
             return []
-        compute = compute_of(step.node, self.profile, self.options)
+        compute = self.computes[step.node.id]
         made = decorators(step.node, compute, self.options, lane=step.lane)
         sources = secret_sources(step.node, compute)
         return [*made, Decorator("secrets", (("sources", sources),))] if sources else made

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from flowbridge.backends.metaflow import quick_graph
+from flowbridge.backends.metaflow.configured import configuration_gaps
+from flowbridge.backends.metaflow.lower import lower
 from flowbridge.backends.metaflow.options import DEPLOYED, options_of
 from flowbridge.backends.metaflow.place import PlaceError, compute_of, place_name
 from flowbridge.backends.metaflow.resources import MOST_RETRIES, raw, raw_of_flow
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
     from flowbridge.backends.metaflow.options import Compute, MetaflowOptions
     from flowbridge.ir.flow import FlowGraph, StepNode
     from flowbridge.settings import Profile
+
+_LONGEST = 900
+_MOST_PATHS = 5_000
+"""Metaflow's own graph code overflows the stack on longer chains, and takes minutes for more paths (measured: 2.19)."""
 
 
 def find_gaps(graph: FlowGraph, profile: Profile) -> list[str]:
@@ -31,7 +39,37 @@ def find_gaps(graph: FlowGraph, profile: Profile) -> list[str]:
         found.extend(_of_step(graph, node, compute, profile, options))
     found.extend(_of_flow(graph, profile, options))
     found.extend(_raw_gaps(graph))
+    found.extend(configuration_gaps(graph, options, computes_of(graph, profile, options)))
+    found.extend(_size_gaps(graph))
     return found
+
+
+def computes_of(graph: FlowGraph, profile: Profile, options: MetaflowOptions) -> set[Compute]:
+    """Return everywhere that steps of a flow run."""
+    found: set[Compute] = {options.compute} if options.deployed else set()
+    for node in graph.steps:
+        try:
+            found.add(compute_of(node, profile, options))
+        except PlaceError:  # told by itself
+            continue
+    return found
+
+
+def _size_gaps(graph: FlowGraph) -> Iterator[str]:
+    """Yield a sentence if the flow is too large for Metaflow's own graph code, and this version of it is not one that flowbridge speeds up."""
+    found = version("metaflow")
+    if quick_graph.is_known(found):
+        return
+    lowered = lower(graph)
+    paths: dict[str, int] = {}
+    for step in reversed(lowered.steps):
+        paths[step.name] = sum(paths[s.name] for s in step.next) or 1
+    if len(lowered.steps) > _LONGEST or paths["start"] > _MOST_PATHS:
+        yield (
+            f"Metaflow {found} takes apart every path through a graph, and this flow has {len(lowered.steps)} steps and {paths['start']:,} paths. "
+            f"flowbridge makes that linear for Metaflow {quick_graph.FIRST_KNOWN[0]}.{quick_graph.FIRST_KNOWN[1]} to "
+            f"{quick_graph.LAST_KNOWN[0]}.{quick_graph.LAST_KNOWN[1]}: install one of those."
+        )
 
 
 # --- steps -------------------------------------------------------------------------------------------------------------------
@@ -97,9 +135,10 @@ def _remote(node: StepNode, compute: Compute, options: MetaflowOptions) -> Itera
 def _of_flow(graph: FlowGraph, profile: Profile, options: MetaflowOptions) -> Iterator[str]:
     if profile.store.startswith("memory:"):
         yield f"the store {profile.store} lives in one process only, and each task runs in its own: use a folder or a bucket."
-    computes = {_compute_or_none(n, profile, options) for n in graph.steps} | ({options.compute} if options.deployed else set())
-    if computes - {"local", None} and "://" not in profile.store.removeprefix("file://"):
+    if computes_of(graph, profile, options) - {"local"} and "://" not in profile.store.removeprefix("file://"):
         yield f"the store {profile.store} is a folder of this machine, which containers do not see. Use a bucket, such as s3://BUCKET/flowbridge."
+    if options.target == "argo-workflows":
+        yield from _argo_gaps(graph)
     yield from _schedule_gaps(graph, options)
     if options.target == "airflow":
         yield from _airflow_gaps(graph)
@@ -109,11 +148,10 @@ def _of_flow(graph: FlowGraph, profile: Profile, options: MetaflowOptions) -> It
                 yield f"the flow asks Metaflow for @{name}, which it cannot deploy to {options.target}. Use argo-workflows."
 
 
-def _compute_or_none(node: StepNode, profile: Profile, options: MetaflowOptions) -> Compute | None:
-    try:
-        return compute_of(node, profile, options)
-    except PlaceError:
-        return None
+def _argo_gaps(graph: FlowGraph) -> Iterator[str]:
+    for parameter in graph.parameters:
+        if "{{" in str(parameter.default):
+            yield f"the default of parameter {parameter.name} holds '{{{{', which Argo would take for a template. Give the value when a run is started."
 
 
 def _schedule_gaps(graph: FlowGraph, options: MetaflowOptions) -> Iterator[str]:

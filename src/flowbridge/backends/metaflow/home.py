@@ -42,7 +42,7 @@ class Home:
         """Return the folders of a run: beside the store where that is on this machine."""
         store = run.store.url
         here = Path(store.removeprefix("file://")) if "://" not in store.removeprefix("file://") else None
-        root = here / "metaflow" if here is not None else Path(tempfile.gettempdir()) / "flowbridge-metaflow"
+        root = here / "metaflow" if here is not None else Path(tempfile.gettempdir()) / f"flowbridge-metaflow-{getpass.getuser()}"
         sysroot: Path | None = root if here is not None and _SYSROOT not in {**os.environ, **options.env} else None
         if options.datastore_root is not None and datastore_of(options) == "local":
             sysroot = Path(options.datastore_root).expanduser().absolute()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from flowbridge.backends.metaflow.lower import lower
@@ -38,6 +37,6 @@ def find_notes(graph: FlowGraph, profile: Profile) -> list[str]:
     many = [s.id for s in graph.steps if s.retry.retries > MOST_RETRIES]
     if many:
         notes.append(f"Metaflow retries at most {MOST_RETRIES} times; the last attempt makes the further ones itself ({', '.join(many)})")
-    if find_spec("metaflow") is None:
-        notes.append("Metaflow is not installed here: pip install 'flowbridge[metaflow]'")
+    if options.compute != "local" and options.install is None:
+        notes.append("the containers' images must hold flowbridge; or set `install` in the profile's metaflow settings")
     return notes

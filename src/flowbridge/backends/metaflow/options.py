@@ -42,6 +42,7 @@ class MetaflowOptions(FrozenModel):
         image: Container image of steps that name none.
         kubernetes: Arguments of every ``@kubernetes``.
         batch: Arguments of every ``@batch``.
+        install: What a container whose image lacks flowbridge installs: a requirement, such as ``flowbridge[metaflow,s3]``.
         gpu_label: Node label that `gpu_type` must match on Kubernetes.
         gpu_queues: For AWS Batch: the job queue whose machines have a kind of GPU.
         env: Variables for Metaflow's own processes, such as ``METAFLOW_DATASTORE_SYSROOT_S3``; nothing secret.
@@ -60,6 +61,7 @@ class MetaflowOptions(FrozenModel):
     image: str | None = None
     kubernetes: dict[str, JsonValue] = {}
     batch: dict[str, JsonValue] = {}
+    install: str | None = None
     gpu_label: str = "nvidia.com/gpu.product"
     gpu_queues: dict[str, str] = {}
     env: dict[str, str] = {}

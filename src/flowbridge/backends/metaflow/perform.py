@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flowbridge.backends.metaflow import resumed
 from flowbridge.backends.metaflow.attempt import Gang, Surroundings, attempt, delay_left
 from flowbridge.backends.metaflow.index import EMPTY, is_empty, is_lane, lane_of, lanes
+from flowbridge.backends.metaflow.inputs import inputs_of
 from flowbridge.backends.metaflow.lower import lower
 from flowbridge.backends.metaflow.resources import metaflow_retries
 from flowbridge.ir.attempts import OUT_OF_MEMORY, growths_of, last_attempt
@@ -142,6 +143,7 @@ def _tasks(run: RunSession, node: StepNode, request: Request, order: WorkOrder, 
         if record.state == "failed" and not record.final:
             return Answer("failed", _words(record), again=_words(record))
         _add(answer, record, single=not in_lane)
+        answer.about["inputs"] = inputs_of(node, run.record)
         if record.state == "failed" and not record.allowed and run.record.on_failure == "stop":
             answer.stop = _words(record)
             return answer

@@ -27,8 +27,8 @@ def literal(value: Any) -> str:
 
 
 def _text(value: str) -> str:
-    """Return a string literal: JSON's form, which Python reads the same but for characters outside the first plane."""
-    if all(c.isprintable() or c in "\n\t" for c in value):
+    """Return a string literal, in double quotes where it holds none; JSON's form is Python's too where all characters can be shown."""
+    if '"' not in value and all(c.isprintable() or c in "\n\t" for c in value):
         quoted = json.dumps(value, ensure_ascii=False)
         if quoted.isprintable():
             return quoted

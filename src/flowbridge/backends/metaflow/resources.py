@@ -48,7 +48,7 @@ def decorators(node: StepNode, compute: Compute, options: MetaflowOptions, *, la
     if not lane:
         made["retry"] = _retry(node, compute)
         made["timeout"] = _timeout(node)
-    made["environment"] = {"vars": dict(sorted(node.environment.env))} if node.environment.env else {}
+    made["environment"] = _environment(node, options)
     if node.nodes > 1:
         made["parallel"] = {}
     for name, arguments in raw(node).items():
@@ -79,6 +79,12 @@ def raw_of_flow(platform: tuple[tuple[str, Any], ...]) -> dict[str, dict[str, An
 def megabytes(size: int) -> int:
     """Return bytes in the unit that Metaflow takes, rounded up (``100M`` on Kubernetes, MiB on AWS Batch, never less than asked for)."""
     return math.ceil(size / MEGABYTE)
+
+
+def _environment(node: StepNode, options: MetaflowOptions) -> dict[str, Any]:
+    """Return the variables that are set for Metaflow's task; the worker sets all of them, also those that Argo would take for templates."""
+    shown = {k: v for k, v in sorted(node.environment.env) if options.target != "argo-workflows" or "{{" not in v}
+    return {"vars": shown} if shown else {}
 
 
 def _resources(node: StepNode, compute: Compute) -> Iterator[tuple[str, Any]]:
