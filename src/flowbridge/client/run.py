@@ -145,6 +145,12 @@ class Run(Generic[R]):
         return {name: value for task in self.tasks for name, value in task.metrics.items()}
 
     @property
+    def native(self) -> str | None:
+        """What the run is called in the system behind the backend, such as a Metaflow pathspec; None where there is none."""
+        native = self._files.native()
+        return native.id if native is not None else None
+
+    @property
     def url(self) -> str | None:
         """Where the system behind the backend shows it; None where there is no such page."""
         native = self._files.native()
