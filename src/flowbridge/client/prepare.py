@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretBytes, SecretStr
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.registry import get_backend
@@ -188,11 +188,11 @@ def shown(params: Mapping[str, Any]) -> dict[str, JsonValue]:
     found: dict[str, JsonValue] = {}
     for name, value in params.items():
         try:
-            plain = to_jsonable_python(value, inf_nan_mode="strings")
+            text = to_json(value, inf_nan_mode="strings")
         except (PydanticSerializationError, ValueError):  # an array, an object of the user's
             continue
-        if len(to_json(plain)) <= _SHOWN:
-            found[name] = plain
+        if len(text) <= _SHOWN:
+            found[name] = from_json(text)
     return found
 
 
