@@ -88,11 +88,11 @@ class Loader:
         assert ref.pack is not None
         if f"asked {ref.pack}" not in self._kept and not self._blobs.content.local:
             self._keep(f"asked {ref.pack}", lambda: True)
-            return self._blobs.range(ref.pack, ref.offset, ref.size, ref.digest)
+            return self._blobs.range(ref.pack, ref.offset, main_size(ref), ref.digest)
         if self._blobs.content.local or ref.pack_size is None or ref.pack_size > 2 * _KEPT_SIZE:
-            return self._blobs.range(ref.pack, ref.offset, ref.size, ref.digest)
+            return self._blobs.range(ref.pack, ref.offset, main_size(ref), ref.digest)
         whole = self._keep(ref.pack, lambda: self._blobs.read(str(ref.pack), ref.pack_size or 0))
-        data = bytes(whole[ref.offset : ref.offset + ref.size])
+        data = bytes(whole[ref.offset : ref.offset + main_size(ref)])
         if not digests.matches(data, ref.digest):
             raise ArtifactDamagedError(f"{titled(ref)} is damaged in the store {self.url}; run again what made it")
         return data
