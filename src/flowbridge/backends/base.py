@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from flowbridge.records.models import RunRecord, RunState
     from flowbridge.settings import Profile
 
-Event = "TaskStarted | TaskRecord"
 Listener = Callable[[Any], None]
+
+
+def tell_nobody(event: Any) -> None:
+    """Listen to events of a run that nobody asked about."""
+    del event
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class PreparedRun:
     files: RunFiles
     profile: Profile
     functions: Mapping[str, Callable[..., Any]] | None = None
-    listener: Listener = field(default=lambda event: None)
+    listener: Listener = tell_nobody
     wait: bool = True
     max_parallel: int | None = None
 
