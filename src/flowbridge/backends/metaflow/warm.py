@@ -20,7 +20,7 @@ from flowbridge.backends.metaflow.attempt import Surroundings
 from flowbridge.backends.metaflow.perform import Request, perform
 from flowbridge.backends.metaflow.warm_client import SIZE
 from flowbridge.engine.child import become_clean, end
-from flowbridge.engine.process_tree import kill_descendants, kill_tree
+from flowbridge.engine.process_tree import adopt_orphans, kill_descendants, kill_tree
 from flowbridge.engine.template_setup import warm
 from flowbridge.settings import load_profile
 from flowbridge.worker.order import WorkOrder
@@ -52,6 +52,7 @@ class Helper:
 
     def serve(self) -> None:
         """Fork for every task that comes, until the driver ends."""
+        adopt_orphans()
         self.listen_to_children()
         while True:
             events = self.poll()

@@ -150,3 +150,13 @@ def sleeps(marker: str) -> None:
 @flow
 def endless(marker: str) -> None:
     sleeps(marker)
+
+
+@step(cpu=2, memory="2Gi", retries=2, timeout="1h", image="python:3.11", env={"A": "{{secret}}"})
+def square(x: int) -> int:
+    return x * x
+
+
+@flow(schedule="0 6 * * 1")
+def deployed(n: int = 3) -> int:
+    return total(square.map(each(numbers(n))))

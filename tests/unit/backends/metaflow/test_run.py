@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flowbridge.client.start import run as start
@@ -145,8 +146,7 @@ def test_cancel_leaves_no_process_and_says_so(store: Path, tmp_path: Path) -> No
     threading.Thread(target=run.cancel).start()
     assert run.wait().status == "cancelled"
     assert states(run) == {"sleeps": "cancelled"}
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_file_that_was_compiled_runs_with_metaflow_alone(store: Path, tmp_path: Path) -> None:

@@ -1,0 +1,196 @@
+"""What Metaflow deploys to: the artefacts, made by Metaflow itself against a small AWS on this machine, and looked at with their owners' means."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowbridge.errors import ConfigError, UnsupportedError
+from tests.unit.backends.metaflow import run_flows
+
+pytest.importorskip("metaflow")
+pytest.importorskip("moto.server")
+pytestmark = pytest.mark.metaflow
+
+ROLE = "arn:aws:iam::123456789012:role/batch"
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[dict[str, str]]:
+    """A small AWS with a bucket for Metaflow, one for flowbridge, and a queue of AWS Batch; as variables."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    env = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": url,
+        "METAFLOW_S3_ENDPOINT_URL": url,
+        "METAFLOW_DATASTORE_SYSROOT_S3": "s3://mfbucket/root",
+        "METAFLOW_DATATOOLS_S3ROOT": "s3://mfbucket/dt",
+        "METAFLOW_USER": "tester",
+        "METAFLOW_BATCH_JOB_QUEUE": "queue",
+        "METAFLOW_ECS_S3_ACCESS_IAM_ROLE": ROLE,
+        "METAFLOW_SFN_IAM_ROLE": ROLE,
+        "METAFLOW_SFN_DYNAMO_DB_TABLE": "table",
+        "METAFLOW_EVENTS_SFN_ACCESS_IAM_ROLE": ROLE,
+    }
+    before = {name: os.environ.get(name) for name in env}
+    os.environ.update(env)
+    try:
+        _furnish(url)
+        yield env
+    finally:
+        server.stop()
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def _furnish(url: str) -> None:
+    import boto3
+
+    def client(name: str) -> Any:
+        return boto3.client(name, endpoint_url=url)
+
+    for bucket in ("mfbucket", "fbstore"):
+        client("s3").create_bucket(Bucket=bucket)
+    trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "x"}, "Action": "sts:AssumeRole"}]}
+    role = client("iam").create_role(RoleName="batch", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    profile = client("iam").create_instance_profile(InstanceProfileName="prof")["InstanceProfile"]["Arn"]
+    client("iam").add_role_to_instance_profile(InstanceProfileName="prof", RoleName="batch")
+    resources = {
+        "type": "EC2",
+        "minvCpus": 0,
+        "maxvCpus": 8,
+        "desiredvCpus": 0,
+        "instanceTypes": ["optimal"],
+        "subnets": [client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]],
+        "securityGroupIds": [client("ec2").describe_security_groups()["SecurityGroups"][0]["GroupId"]],
+        "instanceRole": profile,
+    }
+    made = client("batch").create_compute_environment(
+        computeEnvironmentName="envv", type="MANAGED", state="ENABLED", serviceRole=role, computeResources=resources
+    )
+    order = [{"order": 1, "computeEnvironment": made["computeEnvironmentArn"]}]
+    client("batch").create_job_queue(jobQueueName="queue", state="ENABLED", priority=1, computeEnvironmentOrder=order)
+
+
+@pytest.fixture
+def target(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ARG001  (it must be there)
+    """Compile for a target and return the artefact."""
+
+    def make(name: str, flow: Any = run_flows.deployed) -> str:
+        monkeypatch.setenv("FLOWBRIDGE_METAFLOW__TARGET", name)
+        monkeypatch.setenv("FLOWBRIDGE_METAFLOW__DATASTORE", "s3")
+        compiled = flow.compile(backend="metaflow", store="s3://fbstore/flows")
+        assert list(compiled.files)[:3] == ["deployed.py", "deployed.flow.json", "deployed.code.zip"]
+        return list(compiled.files.values())[-1].decode()
+
+    return make
+
+
+def test_argo_workflows(target: Any) -> None:
+    models = pytest.importorskip("hera.workflows.models")
+    template = json.loads(target("argo-workflows"))
+    assert template["kind"] == "WorkflowTemplate"
+    read = models.WorkflowTemplate.model_validate(template)
+    steps = {t.name for t in read.spec.templates}
+    assert {"start", "numbers", "square", "total", "end"} <= steps
+    (square,) = (t for t in read.spec.templates if t.name == "square")
+    assert square.retry_strategy.limit.root == 2
+    assert square.container.resources.requests["cpu"].root == "2"
+    assert square.container.image == "python:3.11"
+    assert json.loads(template["metadata"]["annotations"]["metaflow/cron"])["schedule"] == "0 6 * * 1"
+    assert "{{secret}}" not in json.dumps(template)
+
+
+def test_step_functions(target: Any) -> None:
+    import boto3
+
+    machine = json.loads(target("step-functions"))
+    names = set(machine["States"])
+    assert {"start", "numbers", "end"} <= names
+    assert any(state["Type"] == "Map" for state in machine["States"].values())
+    made = boto3.client("stepfunctions").create_state_machine(name="deployed", definition=json.dumps(machine), roleArn=ROLE)
+    assert made["stateMachineArn"].endswith(":deployed")
+
+
+def test_airflow(target: Any) -> None:
+    text = target("airflow")
+    assert "'0 6 * * 1'" in text or '"0 6 * * 1"' in text
+    config = next(n.value for n in ast.parse(text).body if isinstance(n, ast.Assign) and n.targets[0].id == "CONFIG")  # type: ignore[attr-defined]
+    states = ast.literal_eval(config)["states"]
+    assert set(states) == {"start", "numbers", "square", "total", "end"}
+    assert states["square"]["is_mapper_node"]
+
+
+def test_the_airflow_file_is_taken_by_airflow(target: Any, tmp_path: Path) -> None:
+    python = os.environ.get("FLOWBRIDGE_TEST_AIRFLOW")
+    if not python:
+        pytest.skip("FLOWBRIDGE_TEST_AIRFLOW names no Python that has apache-airflow and its provider for Kubernetes")
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "deployed.py").write_text(target("airflow"))
+    script = (
+        "from airflow.models import DagBag\n"
+        f"bag = DagBag({str(tmp_path / 'dags')!r}, include_examples=False)\n"
+        "assert not bag.import_errors, bag.import_errors\n"
+        "(dag,) = bag.dags.values()\n"
+        "print(sorted(dag.task_ids))\n"
+    )
+    env = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(p for p in sys.path if "site-packages" in p)}
+    env.pop("PYTHONPATH")
+    done = subprocess.run([python, "-c", script], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "'square'" in done.stdout
+
+
+def test_deploying_to_airflow_writes_into_its_folder(aws: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    from flowbridge.client.deploying import deploy
+
+    monkeypatch.setenv("FLOWBRIDGE_METAFLOW__TARGET", "airflow")
+    monkeypatch.setenv("FLOWBRIDGE_METAFLOW__DATASTORE", "s3")
+    with pytest.raises(ConfigError, match="dags"):
+        deploy(run_flows.deployed, backend="metaflow", store="s3://fbstore/flows")
+    monkeypatch.setenv("FLOWBRIDGE_METAFLOW__DAGS", str(tmp_path / "dags"))
+    made = deploy(run_flows.deployed, backend="metaflow", store="s3://fbstore/flows")
+    assert Path(made.id).read_text().startswith("# Deployed on")
+
+
+def test_what_runs_here_is_not_deployed(tmp_path: Path) -> None:
+    from flowbridge.client.deploying import deploy
+
+    with pytest.raises(ConfigError, match="argo-workflows, step-functions, airflow"):
+        deploy(run_flows.deployed, backend="metaflow", store=str(tmp_path))
+
+
+def test_both_stores_in_a_bucket(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """Metaflow's datastore and flowbridge's store lie beside each other in S3."""
+    monkeypatch.setenv("FLOWBRIDGE_METAFLOW__DATASTORE", "s3")
+    run = run_flows.deployed.options(backend="metaflow", store="s3://fbstore/flows").run(2)
+    assert run.result() == 1
+    import boto3
+
+    found = boto3.client("s3").list_objects_v2(Bucket="mfbucket", Prefix=f"root/{run.native}")
+    assert found["KeyCount"] > 0
+    cards = boto3.client("s3").list_objects_v2(Bucket="mfbucket", Prefix="root/mf.cards/deployed")
+    assert any(o["Key"].endswith(".html") for o in cards["Contents"])
+
+
+def test_a_bucket_that_is_not_there(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # noqa: ARG001
+    monkeypatch.setenv("FLOWBRIDGE_METAFLOW__TARGET", "argo-workflows")
+    monkeypatch.delenv("METAFLOW_DATASTORE_SYSROOT_S3")
+    monkeypatch.setenv("FLOWBRIDGE_METAFLOW__DATASTORE", "s3")
+    with pytest.raises(UnsupportedError, match="METAFLOW_DATASTORE_SYSROOT_S3"):
+        run_flows.deployed.options(backend="metaflow", store="s3://fbstore/flows").run(2)
