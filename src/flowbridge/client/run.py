@@ -10,7 +10,7 @@ from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.registry import get_backend
 from flowbridge.client.sources import Source
 from flowbridge.client.tasks import Task, Tasks, by_task, find_node
-from flowbridge.errors import RunFailedError, UsageError
+from flowbridge.errors import RunFailedError, RunNotFoundError, UsageError
 from flowbridge.worker.result import resolve_result
 
 if TYPE_CHECKING:
@@ -99,6 +99,17 @@ class Run(Generic[R]):
             KeyError: The flow has no such parameter.
         """
         return self._source.load(dict(self.record.param_refs)[name])
+
+    def bundle(self) -> bytes:
+        """Return its code as a zip file.
+
+        Raises:
+            RunNotFoundError: It took none along: its functions stayed in one process.
+        """
+        if self.record.bundle is None:
+            raise RunNotFoundError(f"Run {self.id} has no code bundle: it was started where its functions stay in one process")
+        data: bytes = self._source.session.store.get_bundle(self.record.bundle)
+        return data
 
     # --- how it goes ---------------------------------------------------------------------------------------------------------
 
