@@ -199,9 +199,9 @@ def subjects(arguments: argparse.Namespace) -> dict[str, tuple[str, Callable[[],
     what = {
         "ray": "no isolation per task, no records; chain of 200",
         "dask": "no isolation per task, no records; chain of 200",
-        "dagster": "multiprocess executor: isolated, recorded; chain of 6",
-        "prefect": "process runner: isolated, recorded; chain of 6",
-        "zenml": "local orchestrator: recorded; chain of 6",
+        "dagster": "multiprocess executor: isolated, recorded; chain of 9",
+        "prefect": "process pool, recorded; chain of 40",
+        "zenml": "local orchestrator: recorded; chain of 12",
     }
     for peer in arguments.peers:
         found[peer] = (what[peer], lambda peer=peer: run_peer(peer))  # type: ignore[misc]

@@ -39,6 +39,6 @@ def run(length: int) -> float:
 
 if __name__ == "__main__":
     run(1)
-    first, second = run(2), run(8)
-    cost = (second - first) / 6
+    first, second = run(2), run(12)
+    cost = (second - first) / 10
     print(json.dumps({"cost": cost, "once": first - 3 * cost}))
