@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowbridge.backends.support import Emulated, Native, complete
+from flowbridge.backends.support import Emulated, Native, Unsupported, complete
 from flowbridge.ir.features import Feature
 
 _HERE = "on this machine by the worker"
@@ -32,7 +32,7 @@ TABLE = complete(
         ),
         Feature.TIMEOUT: Emulated("the task is ended with all it started at its timeout; @timeout stands behind it, a minute later"),
         Feature.ALLOW_FAILURE: Emulated("the failure is recorded and Metaflow's task ends well"),
-        Feature.CACHE: Emulated("looked up by the worker"),
+        Feature.CACHE: Unsupported("results of earlier runs are not looked up yet", "ours", "Drop cache= for now."),
         Feature.CPU: Emulated(_ACCOUNT),
         Feature.MEMORY: Emulated(f"{_ACCOUNT}; a limit that holds"),
         Feature.MEMORY_MAX: Emulated(
@@ -50,7 +50,7 @@ TABLE = complete(
         Feature.PACKAGES: Emulated("the task runs with an interpreter that has them, made by uv"),
         Feature.REQUIREMENTS: Emulated("the task runs with an interpreter that has them, made by uv"),
         Feature.PYTHON: Emulated("the task runs with that interpreter, made by uv"),
-        Feature.IMAGE: Native(),
+        Feature.IMAGE: Emulated("@kubernetes(image=) and @batch(image=); on this machine the step runs in this Python"),
         Feature.ENV: Native(),
         Feature.SECRETS: Emulated("from this machine's environment; @kubernetes(secrets=) and @secrets elsewhere"),
         Feature.CONTAINER: Emulated("the worker starts the program with podman or docker"),

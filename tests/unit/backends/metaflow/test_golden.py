@@ -37,9 +37,7 @@ TRAINING = graph(
     doc="Train models and choose one.",
 )
 
-BRIDGE = graph(
-    step("a"), step("b", "a"), step("c", "a"), step("d", "b", "c"), step("e", "b"), step("f", "d", "e", "c"), name="bridge"
-)
+BRIDGE = graph(step("a"), step("b", "a"), step("c", "a"), step("d", "b", "c"), step("e", "b"), step("f", "d", "e", "c"), name="bridge")
 
 MAPS = graph(
     step("numbers"),
@@ -99,7 +97,10 @@ FLOWS: dict[str, tuple[FlowGraph, dict[str, Any]]] = {
     "bridge": (BRIDGE, {}),
     "maps": (MAPS, {}),
     "odd_names": (ODD, {}),
-    "kubernetes": (CLUSTER, {"target": "kubernetes", "image": "base:2", "install": "flowbridge[metaflow,s3]", "kubernetes": {"namespace": "ml"}}),
+    "kubernetes": (
+        CLUSTER,
+        {"target": "kubernetes", "image": "base:2", "install": "flowbridge[metaflow,s3]", "kubernetes": {"namespace": "ml"}},
+    ),
     "batch": (BATCH, {"target": "step-functions", "batch": {"queue": "main"}, "gpu_queues": {"A100": "big"}}),
 }
 

@@ -37,12 +37,16 @@ def test_every_name_is_legal_and_given_out_once(wanted: list[str]) -> None:
         assert name not in RESERVED
 
 
-@pytest.mark.parametrize(("wanted", "given_out"), [("train", "train"), ("prep.load_2", "prep_load_2"), ("start", "start_"), ("2nd", "step_2nd")])
+@pytest.mark.parametrize(
+    ("wanted", "given_out"), [("train", "train"), ("prep.load_2", "prep_load_2"), ("start", "start_"), ("2nd", "step_2nd")]
+)
 def test_names_stay_near_to_what_was_written(wanted: str, given_out: str) -> None:
     assert Names().step(wanted) == given_out
 
 
-@pytest.mark.parametrize(("flow", "name"), [("training", "training"), ("my flow", "my_flow"), ("class", "class_"), ("_x", "x"), ("step", "step_")])
+@pytest.mark.parametrize(
+    ("flow", "name"), [("training", "training"), ("my flow", "my_flow"), ("class", "class_"), ("_x", "x"), ("step", "step_")]
+)
 def test_the_class_goes_by_the_name_of_the_flow(flow: str, name: str) -> None:
     assert class_name(flow) == name
 
@@ -81,7 +85,11 @@ def test_values_for_the_command_line() -> None:
     assert argument("x" * 100_000, "str") is None
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x), max_leaves=10))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x), max_leaves=10
+    )
+)
 def test_literals_read_back_as_what_they_are(value: Any) -> None:
     assert ast.literal_eval(literal(value)) == value
 
@@ -181,6 +189,12 @@ def test_inputs_are_told_in_words() -> None:
 
 
 def test_metaflows_error_without_its_greetings() -> None:
-    lines = ["\x1b[35mMetaflow 2.19.39 executing x for user:y\x1b[0m", "Validating your flow...", "    Flow failed:", "    no datastore", ""]
+    lines = [
+        "\x1b[35mMetaflow 2.19.39 executing x for user:y\x1b[0m",
+        "Validating your flow...",
+        "    Flow failed:",
+        "    no datastore",
+        "",
+    ]
     assert own_error(lines) == "Flow failed: no datastore"
     assert own_error([]) == "it ended without a word"

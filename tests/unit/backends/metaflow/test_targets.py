@@ -88,7 +88,7 @@ def _furnish(url: str) -> None:
 
 
 @pytest.fixture
-def target(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ARG001  (it must be there)
+def target(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Compile for a target and return the artefact."""
 
     def make(name: str, flow: Any = run_flows.deployed) -> str:
@@ -110,7 +110,7 @@ def test_argo_workflows(target: Any) -> None:
     assert {"start", "numbers", "square", "total", "end"} <= steps
     (square,) = (t for t in read.spec.templates if t.name == "square")
     assert square.retry_strategy.limit.root == 2
-    assert square.container.resources.requests["cpu"].root == "2"
+    assert square.container.resources.requests["cpu"].root == "2.0"
     assert square.container.image == "python:3.11"
     assert json.loads(template["metadata"]["annotations"]["metaflow/cron"])["schedule"] == "0 6 * * 1"
     assert "{{secret}}" not in json.dumps(template)
@@ -137,9 +137,9 @@ def test_airflow(target: Any) -> None:
 
 
 def test_the_airflow_file_is_taken_by_airflow(target: Any, tmp_path: Path) -> None:
-    python = os.environ.get("FLOWBRIDGE_TEST_AIRFLOW")
+    python = os.environ.get("AIRFLOW_PYTHON")
     if not python:
-        pytest.skip("FLOWBRIDGE_TEST_AIRFLOW names no Python that has apache-airflow and its provider for Kubernetes")
+        pytest.skip("AIRFLOW_PYTHON names no Python that has apache-airflow and its provider for Kubernetes")
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "deployed.py").write_text(target("airflow"))
     script = (
@@ -156,7 +156,7 @@ def test_the_airflow_file_is_taken_by_airflow(target: Any, tmp_path: Path) -> No
     assert "'square'" in done.stdout
 
 
-def test_deploying_to_airflow_writes_into_its_folder(aws: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+def test_deploying_to_airflow_writes_into_its_folder(aws: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flowbridge.client.deploying import deploy
 
     monkeypatch.setenv("FLOWBRIDGE_METAFLOW__TARGET", "airflow")
@@ -175,7 +175,7 @@ def test_what_runs_here_is_not_deployed(tmp_path: Path) -> None:
         deploy(run_flows.deployed, backend="metaflow", store=str(tmp_path))
 
 
-def test_both_stores_in_a_bucket(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+def test_both_stores_in_a_bucket(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Metaflow's datastore and flowbridge's store lie beside each other in S3."""
     monkeypatch.setenv("FLOWBRIDGE_METAFLOW__DATASTORE", "s3")
     run = run_flows.deployed.options(backend="metaflow", store="s3://fbstore/flows").run(2)
@@ -188,7 +188,7 @@ def test_both_stores_in_a_bucket(aws: dict[str, str], monkeypatch: pytest.Monkey
     assert any(o["Key"].endswith(".html") for o in cards["Contents"])
 
 
-def test_a_bucket_that_is_not_there(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # noqa: ARG001
+def test_a_bucket_that_is_not_there(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FLOWBRIDGE_METAFLOW__TARGET", "argo-workflows")
     monkeypatch.delenv("METAFLOW_DATASTORE_SYSROOT_S3")
     monkeypatch.setenv("FLOWBRIDGE_METAFLOW__DATASTORE", "s3")
