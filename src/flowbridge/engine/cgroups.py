@@ -1,4 +1,6 @@
-"""Memory limits by cgroup, v2 or v1: one group per task, made beside or below the group that this process is in.
+"""Groups of processes by cgroup, v2 or v1: to limit the memory of a task, and to find all that belongs to a run however it hides.
+
+They are made beside or below the group that this process is in.
 
 Facts: `Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/memory.rst` of the Linux kernel.
 """
@@ -28,12 +30,12 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class MemoryGroup:
-    """A cgroup with a memory limit.
+    """A cgroup, mostly one with a memory limit.
 
     Attributes:
         folder: Of the group.
         version: Of cgroups.
-        limit: Bytes.
+        limit: Bytes; 0 for none.
     """
 
     folder: Path
@@ -42,8 +44,12 @@ class MemoryGroup:
 
     @property
     def door(self) -> Path:
-        """The file that a process writes ``0`` to, to enter by itself."""
+        """The file that the id of a process is written to, for it to enter."""
         return self.folder / "cgroup.procs"
+
+    def take(self, pid: int) -> None:
+        """Have another process enter, with all its threads; its children of later will be here too."""
+        _write(self.door, pid)
 
     def peak(self) -> int | None:
         """Return the most bytes ever charged, page cache included; None on kernels that do not keep it."""
@@ -115,8 +121,8 @@ class Base:
     version: Version
 
 
-def make_group(limit: int) -> MemoryGroup | None:
-    """Make a group for one task, or return None where this process can't."""
+def make_group(limit: int = 0) -> MemoryGroup | None:
+    """Make a group for one task, or without a limit for all processes of a run; None where this process can't."""
     base = find_base(os.getpid())
     if base is None:
         return None
@@ -127,6 +133,17 @@ def make_group(limit: int) -> MemoryGroup | None:
         with contextlib.suppress(OSError):
             folder.rmdir()
         return None
+
+
+def enter(folder: Path) -> None:
+    """Have this process enter a group. On v1 a process of one thread takes the short way: moving it as a thread waits for no grace period (5 ms)."""
+    tasks = folder / "tasks"
+    alone = tasks.exists() and len(list(Path("/proc/self/task").iterdir())) == 1
+    fd = os.open(tasks if alone else folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, b"0")
+    finally:
+        os.close(fd)
 
 
 @cache
@@ -171,7 +188,9 @@ def _candidates() -> list[Base]:
 
 def _make(folder: Path, version: Version, limit: int) -> MemoryGroup:
     folder.mkdir()
-    if version == 2:  # noqa: PLR2004
+    if not limit:
+        pass
+    elif version == 2:  # noqa: PLR2004
         _write(folder / "memory.max", limit)
         _write_if_there(folder / "memory.swap.max", 0)
         _write_if_there(folder / "memory.oom.group", 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from flowbridge.engine.cgroups import MemoryGroup, make_group
+from flowbridge.engine.cgroups import MemoryGroup, enter, make_group
 from flowbridge.engine.process_tree import adopt_orphans, die_with_parent, kill_tree
 from flowbridge.engine.watchdog import Watched, watchdogs
 from flowbridge.ir.resources import format_bytes
@@ -83,7 +83,7 @@ class ChildSetup:
             die_with_parent()
         adopt_orphans()
         if self.group is not None:
-            _enter(Path(self.group))
+            enter(Path(self.group))
         if self.cpus is not None and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, self.cpus)
         if self.threads is not None:
@@ -231,17 +231,6 @@ def _limit_loaded_pools(threads: int) -> None:
 
 def _threads(cpu: float) -> int:
     return max(1, int(cpu))
-
-
-def _enter(folder: Path) -> None:
-    """Enter a cgroup. On v1 a process of one thread takes the short way: moving it as a thread waits for no grace period (5 ms)."""
-    tasks = folder / "tasks"
-    alone = tasks.exists() and len(list(Path("/proc/self/task").iterdir())) == 1
-    fd = os.open(tasks if alone else folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, b"0")
-    finally:
-        os.close(fd)
 
 
 def _volunteer() -> None:

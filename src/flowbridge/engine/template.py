@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from flowbridge.engine.cgroups import enter
 from flowbridge.engine.channel import Channel
 from flowbridge.engine.child import BEGAN, ENDED, HEAD, READY, ChildOrder, become_clean, end, run_child
 from flowbridge.engine.limits import ChildSetup
@@ -246,9 +247,18 @@ class Anew:
         """Do nothing: no process is made ahead."""
 
 
-def be_forked_template(channel: Channel, session: Session, first: WorkOrder) -> None:
-    """Be a template, in a process that was just forked from the driver; never returns."""
+def be_forked_template(channel: Channel, session: Session, first: WorkOrder, group: Path | None = None) -> None:
+    """Be a template, in a process that was just forked from the driver; never returns.
+
+    Args:
+        channel: To the driver.
+        session: What children work with.
+        first: An order of the run.
+        group: The cgroup to enter, by which the driver finds whatever is left here.
+    """
     try:
+        if group is not None:
+            enter(group)
         os.setsid()
         become_clean()
         drop_descriptors(keep=channel.fileno())

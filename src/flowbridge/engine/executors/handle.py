@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from flowbridge.engine.cgroups import MemoryGroup, make_group
 from flowbridge.engine.channel import Channel
 from flowbridge.engine.child import BEGAN, ENDED, HEAD, ORDER, READY, STORED, TOLD, ChildOrder
 from flowbridge.engine.executors.base import Began, Ended, Happening, Told
@@ -37,7 +38,9 @@ class TemplateHandle:
         gone: It has ended, or its connection broke.
     """
 
-    def __init__(self, channel: Channel, pid: int, process: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(
+        self, channel: Channel, pid: int, group: MemoryGroup | None = None, process: subprocess.Popen[bytes] | None = None
+    ) -> None:
         self.pid = pid
         self.started_anew = process is not None
         self.unsafe: list[str] = []
@@ -47,6 +50,8 @@ class TemplateHandle:
         self._running: dict[int, int | None] = {}
         self._waiting: list[Happening] = []
         self._ready = False
+        self._group = group
+        self._pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
         channel.socket.setblocking(False)  # noqa: FBT003  (as the socket module has it)
 
     @classmethod
@@ -55,12 +60,13 @@ class TemplateHandle:
         ours, theirs = Channel.pair()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+        group = make_group()
         pid = os.fork()
         if pid == 0:
             ours.close()
-            be_forked_template(theirs, session, first)
+            be_forked_template(theirs, session, first, group.folder if group is not None else None)
         theirs.close()
-        return cls(ours, pid)
+        return cls(ours, pid, group)
 
     @classmethod
     def start(cls, setup: TemplateSetup, python: str = sys.executable) -> TemplateHandle:
@@ -69,13 +75,17 @@ class TemplateHandle:
         command = [python, "-m", "flowbridge.engine.template", str(theirs.fileno())]
         process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
         theirs.close()
+        group = make_group()
+        if group is not None:
+            with suppress(OSError):  # it ended at once
+                group.take(process.pid)
         with suppress(ConnectionError):  # it ended at once; `wait_ready` says so
             ours.send_long(pickle.dumps(setup))
-        return cls(ours, process.pid, process)
+        return cls(ours, process.pid, group, process)
 
-    def fileno(self) -> int:
-        """Return the descriptor that becomes readable when there is something to `read`."""
-        return self._channel.fileno()
+    def filenos(self) -> tuple[int, ...]:
+        """Return the descriptors of which one becomes readable when there is something to `read`."""
+        return (self._channel.fileno(), self._pidfd) if self._pidfd >= 0 else (self._channel.fileno(),)
 
     def wait_ready(self) -> None:
         """Wait until the template has imported the flow.
@@ -86,7 +96,7 @@ class TemplateHandle:
         while not self._ready:
             if self.gone:
                 raise BackendError("The process that imports the flow ended before it was ready; its last words are above")
-            select.select([self._channel], [], [])
+            select.select(self.filenos(), [], [])
             self._waiting += self.read()
 
     def send(self, order: ChildOrder) -> None:
@@ -108,11 +118,18 @@ class TemplateHandle:
     def read(self) -> list[Happening]:
         """Return what the template and its children have told since the last call."""
         found, self._waiting = self._waiting, []
+        dead = False
         while not self.gone:
             try:
                 message = self._channel.receive()
             except BlockingIOError:
-                return found
+                if dead:  # and has said all: who holds on to the connection is an orphan
+                    self._lose()
+                    break
+                dead = self._is_dead()
+                if not dead:
+                    return found
+                continue
             if message:
                 found += self._understood(message)
             else:
@@ -147,6 +164,8 @@ class TemplateHandle:
                 kill_tree(pid)
             self._waiting.append(Ended(number, None))
         self._running.clear()
+        if self._group is not None:
+            self._group.remove()
 
     def close(self) -> None:
         """Have the template end everything and itself, and wait for that."""
@@ -158,6 +177,16 @@ class TemplateHandle:
                 kill_tree(self.pid)
                 deadline += _PATIENCE
             time.sleep(0.001)
+        if self._group is not None:
+            self._group.remove()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _is_dead(self) -> bool:
+        if self._pidfd < 0:
+            return self._ended()
+        return bool(select.select([self._pidfd], [], [], 0)[0])
 
     def _ended(self) -> bool:
         if self._process is not None:

@@ -49,6 +49,7 @@ class ProcessExecutor:
         self._first = WorkOrder(store=run.store.url, flow=run.graph.name, run=run.record.id, step="", backend=backend)
         self._pythons = interpreters(run.record, run.store)
         self._templates: dict[Path | None, TemplateHandle] = {}
+        self._left: list[Happening] = []
         if not CAN_FORK:
             self.notes.append("each task starts a new Python, because forking is unsafe on this system")
         if len(self._pythons) < sum(s.container is None for s in run.graph.steps) or not run.graph.steps:
@@ -100,6 +101,7 @@ class ProcessExecutor:
     def _renew(self, python: Path | None) -> TemplateHandle:
         if python in self._templates:
             self._templates[python].close()
+            self._left += self._templates[python].read()
         self._templates[python] = self._make_template(python)
         return self._templates[python]
 
@@ -109,14 +111,15 @@ class ProcessExecutor:
         if happened or timeout <= 0:
             return happened
         waiter = select.poll()
-        for fd in (*(t.fileno() for t in self._templates.values() if not t.gone), *watched):
+        for fd in (*(fd for t in self._templates.values() if not t.gone for fd in t.filenos()), *watched):
             if fd >= 0:
                 waiter.register(fd, select.POLLIN)
         waiter.poll(timeout * 1000)
         return self._read()
 
     def _read(self) -> list[Happening]:
-        return [happening for template in self._templates.values() for happening in template.read()]
+        left, self._left = self._left, []
+        return [*left, *(happening for template in self._templates.values() for happening in template.read())]
 
     def close(self) -> None:
         """End every process that this executor started, with all that those started."""
