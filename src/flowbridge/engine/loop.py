@@ -186,7 +186,7 @@ class Loop:
         while self.scheduler.verdicts:
             verdict = self.scheduler.verdicts.popleft()
             node = self.prepared.graph.node(verdict.step)
-            why = reasons.skipped_input(verdict.cause) if verdict.state == "skipped" else reasons.upstream(verdict.cause)
+            why = reasons.skipped_input(verdict.cause) if verdict.state == "skipped" else reasons.upstream(verdict.cause, verdict.how)
             for index in verdict.indices():
                 record = reasons.never_ran(node, index, why)
                 if verdict.state == "skipped":

@@ -43,7 +43,8 @@ class Verdict(NamedTuple):
 
     Attributes:
         state: ``skipped`` or ``cancelled``.
-        cause: Id of the step that was skipped or failed.
+        cause: Id of the step that was skipped, failed or was cancelled.
+        how: What became of that step: ``skipped``, ``failed`` or ``cancelled``.
     """
 
     step: str
@@ -52,6 +53,7 @@ class Verdict(NamedTuple):
     last: int
     state: str
     cause: str
+    how: str
 
     def indices(self) -> Iterator[Index]:
         """Yield the index of each task."""
@@ -97,6 +99,8 @@ class Scheduler:
         self.verdicts: deque[Verdict] = deque()
         self.running: dict[tuple[str, Index], tuple[Frame, int, int]] = {}
         self.stopped = False
+        self._failed: set[str] = set()
+        self._cancelled: set[str] = set()
         self._root = Frame(self._plans[None], 1)
         self._enter(self._root)
         self._drain()
@@ -177,6 +181,7 @@ class Scheduler:
         elif record.state == "skipped" or (record.state == "failed" and record.allowed):
             self._end(frame, child, item, ABSENT)
         else:
+            (self._failed if record.state == "failed" else self._cancelled).add(record.step)
             self._end(frame, child, item, BLOCKED)
         self._drain()
 
@@ -305,7 +310,11 @@ class Scheduler:
         state = "skipped" if status == ABSENT else "cancelled"
         first = None if frame.plan.map is None else item
         prefix = () if frame.plan.map is None else frame.prefix
-        self.verdicts.append(Verdict(child.id, prefix, first, stop - 1, state, _named(frame, cause)))
+        name = _named(frame, cause)
+        how = "failed" if state == "cancelled" and (name in self._failed or name not in self._cancelled) else state
+        self.verdicts.append(Verdict(child.id, prefix, first, stop - 1, state, name, how))
+        if state == "cancelled":
+            self._cancelled.add(child.id)
         for slot in frame.plan.through.get(child.number, ()):
             self._work.append(_Ended(frame, slot, item, stop, status))
         self._work.append(_Ended(frame, child.number, item, stop, status))

@@ -252,6 +252,13 @@ def test_the_cause_is_named() -> None:
     scheduler = Scheduler(graph)
     scheduler.on(record(ready(scheduler)[0], "failed"), 0.0)
     assert [(v.step, v.state, v.cause) for v in scheduler.verdicts] == [("b", "cancelled", "a"), ("c", "cancelled", "b")]
+    assert [v.how for v in scheduler.verdicts] == ["failed", "cancelled"]
+
+
+def test_a_cancelled_cause_is_not_said_to_have_failed() -> None:
+    scheduler = Scheduler(FlowGraph(name="f", steps=(step("a"), step("b", "a"))))
+    scheduler.on(record(ready(scheduler)[0], "cancelled"), 0.0)
+    assert [(v.step, v.cause, v.how) for v in scheduler.verdicts] == [("b", "a", "cancelled")]
 
 
 def test_a_list_waits_for_what_decides_whether_it_is_skipped_as_a_whole() -> None:
