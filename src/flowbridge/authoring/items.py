@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from flowbridge.authoring.handles import Handle
@@ -78,11 +78,27 @@ def made(values: Any) -> Each:
         return Each(Origin(values))
     if isinstance(values, Each):
         raise FlowError("each(each(...)): nest flows for maps in maps: a mapped flow that maps inside.")
-    if isinstance(values, (str, bytes)):
-        raise FlowError(f"each({values!r}) would go through single characters; write each([{values!r}]) or give a list.")
+    _refuse_what_is_no_list(values)
     try:
         return Each(Origin(list(values)))
     except TypeError:
         raise FlowError(
-            f"each(...) goes through a list, and a {type(values).__name__} is none. Give a list, a parameter or an output."
+            f"each(...) goes through a list, and {type(values).__name__} is none. Give a list, a parameter or an output."
         ) from None
+
+
+def _refuse_what_is_no_list(values: Any) -> None:
+    """Refuse what Python iterates over, but not in the way that is meant, or in another order in every process."""
+    kind = type(values).__name__
+    if isinstance(values, (str, bytes)):
+        raise FlowError(f"each({values!r}) would go through single characters; write each([{values!r}]) or give a list.")
+    if isinstance(values, (set, frozenset)):
+        raise FlowError(f"each(...) keeps the order of its items, and a {kind} has none. Write each(sorted(xs)).")
+    if isinstance(values, Mapping):
+        raise FlowError(
+            f"each(...) of a {kind} would go through its keys; write each(list(xs)), each(list(xs.values())) or each(list(xs.items()))."
+        )
+    if kind == "DataFrame":  # of pandas, polars, and others alike; none of them is imported for this
+        raise FlowError(
+            "each(...) of a DataFrame would go through its columns; for its rows write each(xs.to_dict('records')), or give a list."
+        )

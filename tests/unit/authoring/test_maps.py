@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from flowbridge import FlowError, each, first, flow, grid, step, when
@@ -48,6 +49,25 @@ def test_what_can_be_gone_through():
     assert sources[2] == FromStep(step="numbers", output="result")
     assert sources[3] == ListOf(items=(FromStep(step="add", output="result"), Constant(value=3)))
     assert sources[5] == FromStep(step="number_5", output="result")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"b", "a"}, "keeps the order of its items, and a set has none"),
+        (frozenset({1}), "a frozenset has none"),
+        ({"a": 1}, "through its keys; write"),
+        (pd.DataFrame({"a": [1]}), "through its columns; for its rows"),
+        (3, "goes through a list, and int is none"),
+    ],
+)
+def test_what_python_goes_through_in_another_way_is_refused(values, told):
+    @flow
+    def f() -> Any:
+        return s.echo.map(each(values))
+
+    with pytest.raises(FlowError, match=told):
+        f.trace()
 
 
 def test_zips_and_items_used_twice():
