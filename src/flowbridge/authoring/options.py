@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PLATFORMS = ("metaflow", "kubeflow")
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_LONGEST_NAME = 100  # a folder of a store bears it, with the names of its groups before it; file systems hold 255 bytes
 
 
 class CommonSettings(TypedDict, total=False):
@@ -138,6 +139,11 @@ def check_name(name: object, what: str) -> str:
     if not isinstance(name, str) or not _NAME.match(name):
         raise ConfigError(
             f"{name!r} cannot be the name of a {what}: names are made of the letters a to z, digits and underscores, and begin with no digit. "
+            f"Give it one with name='...'"
+        )
+    if len(name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"{name[:20]}... cannot be the name of a {what}: it has {len(name)} letters, and {_LONGEST_NAME} are the most, for folders bear it. "
             f"Give it one with name='...'"
         )
     return name

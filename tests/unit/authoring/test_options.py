@@ -106,6 +106,7 @@ def test_platform_settings_go_through():
         ({"nodes": 0}, "at least 1"),
         ({"target": ""}, "expected a text"),
         ({"name": "my step"}, "cannot be the name of a step"),
+        ({"name": "n" * 101}, "it has 101 letters, and 100 are the most"),
         ({"resources": {"cpu": 1}}, r"expected Resources\(...\), got a dict"),
         ({"environment": "x"}, r"expected Environment\(...\), got a str"),
         ({"metaflow": {"a": object()}}, "settings for 'metaflow'"),
