@@ -113,8 +113,9 @@ def _from_text(annotation: Any, text: str) -> Any:
     except ValidationError as first:
         try:
             return adapter.validate_json(text)
-        except ValidationError:
-            raise first from None
+        except ValidationError as second:
+            meant = text[:1] in ("{", "[") and second.errors(include_url=False)[0]["type"] != "json_invalid"
+            raise (second if meant else first) from None
 
 
 def _with_defaults(signature: Signature, values: dict[str, Any]) -> dict[str, Any]:

@@ -89,6 +89,13 @@ def test_mistakes(args, kwargs, told):
     assert "training" in str(caught.value)
 
 
+def test_a_mistake_within_json_is_told_where_it_is():
+    with pytest.raises(ParameterError, match=r"config\.depth: input should be a valid integer"):
+        TRACED.coerce_text({"path": "x", "config": '{"depth": "deep"}'})
+    with pytest.raises(ParameterError, match="config: input should be a valid dictionary"):
+        TRACED.coerce_text({"path": "x", "config": "{depth"})
+
+
 def test_all_mistakes_are_told_at_once():
     with pytest.raises(ParameterError) as caught:
         TRACED.coerce((), {"n": "abc", "share": 5, "x": 1})
