@@ -151,7 +151,12 @@ class Tasks(Sequence[Task]):
                 if task.index == key:
                     return task
             raise RunNotFoundError(f"There is no task with the index {list(key)}; there are {[list(t.index) for t in self._tasks[:10]]}")
+        if not -len(self._tasks) <= key < len(self._tasks):
+            raise IndexError(f"There is no task at position {key} of {self._count()}")
         return self._tasks[key]
+
+    def _count(self) -> str:
+        return "1 task" if len(self._tasks) == 1 else f"{len(self._tasks)} tasks"
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -171,7 +176,7 @@ class Tasks(Sequence[Task]):
         return [task.load() for task in self._tasks if task.state != "skipped"]
 
     def __repr__(self) -> str:
-        return f"<{len(self._tasks)} tasks: {', '.join(f'{t.name} {t.state}' for t in self._tasks[:5])}{', ...' if len(self._tasks) > 5 else ''}>"  # noqa: PLR2004
+        return f"<{self._count()}: {', '.join(f'{t.name} {t.state}' for t in self._tasks[:5])}{', ...' if len(self._tasks) > 5 else ''}>"  # noqa: PLR2004
 
 
 def by_task(attempts: Iterable[Attempt], source: Source) -> list[Task]:

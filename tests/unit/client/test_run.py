@@ -39,6 +39,13 @@ class TestDone:
         assert len(run["double"].records) == 4
         assert [t.name for t in run["double"][1:3]] == ["double/1", "double/2"]
 
+    def test_a_task_that_is_not_there(self, looked_at):
+        with pytest.raises(IndexError, match="no task at position 4 of 4 tasks"):
+            looked_at["double"][4]
+        with pytest.raises(IndexError, match="no task at position -2 of 1 task"):
+            looked_at["summarise"][-2]
+        assert looked_at["double"][-1].index == (3,)
+
     def test_a_task(self, looked_at):
         task = looked_at["double"][3]
         assert task is not None
