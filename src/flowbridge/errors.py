@@ -81,9 +81,9 @@ class UnsupportedError(UsageError, NotImplementedError):
     def __init__(self, backend: str, gaps: Sequence[str]) -> None:
         self.backend = backend
         self.gaps = tuple(gaps)
-        count = "1 thing" if len(gaps) == 1 else f"{len(gaps)} things"
+        count = "1 thing stands" if len(gaps) == 1 else f"{len(gaps)} things stand"
         super().__init__(
-            f"Backend {backend!r} cannot run this flow; {count} stand in the way, and nothing has been run:\n"
+            f"Backend {backend!r} cannot run this flow; {count} in the way, and nothing has been run:\n"
             + "\n".join(f"  - {g}" for g in gaps)
         )
 
