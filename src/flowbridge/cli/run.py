@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
@@ -78,15 +79,18 @@ def run(
     if on_failure not in ("finish", "stop"):
         raise ConfigError(f"--on-failure {on_failure}: expected 'finish' or 'stop'.{suggest(on_failure, ['finish', 'stop'])}")
     failure: Literal["finish", "stop"] = "stop" if on_failure == "stop" else "finish"
-    flow = options.load(target)
-    traced = options.build(flow)
-    if context.meta.get(_HELP):
-        _print_help(target, traced)
-        return
-    values = traced.coerce_text(_texts(context, traced, param or []))
-    choice = RunOptions(backend, profile, store, tuple(tag or ()), wait, failure, max_parallel)
-    given = _options_of(flow, choice)
-    code = _Command(traced, values, given, quiet=quiet or as_json, as_json=as_json).run()
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():  # what the user's own code prints is no JSON
+        flow = options.load(target)
+        traced = options.build(flow)
+        if context.meta.get(_HELP):
+            _print_help(target, traced)
+            return
+        values = traced.coerce_text(_texts(context, traced, param or []))
+        choice = RunOptions(backend, profile, store, tuple(tag or ()), wait, failure, max_parallel)
+        command = _Command(traced, values, _options_of(flow, choice), quiet=quiet or as_json, as_json=as_json)
+        code = command.run()
+    if command.data is not None:
+        print_json(command.data)
     if code:
         raise typer.Exit(code)
 
@@ -141,6 +145,7 @@ class _Command:
         self.choice = choice
         self.quiet = quiet
         self.as_json = as_json
+        self.data: dict[str, Any] | None = None
 
     def run(self) -> int:
         """Run the flow and return the exit code."""
@@ -176,7 +181,7 @@ class _Command:
         if self.as_json:
             from flowbridge.cli.show import detailed
 
-            print_json(detailed(run))
+            self.data = detailed(run)
         else:
             self._tell_end(run)
         return 0 if run.status == "done" else 1
@@ -201,7 +206,7 @@ class _Command:
         if self.as_json:
             from flowbridge.client.runs import row_of
 
-            print_json(row_of(run))
+            self.data = row_of(run)
         else:
             print(f"It goes on by itself{f': {run.url}' if run.url else ''}\nNext: flowbridge show {run.id}")
 
