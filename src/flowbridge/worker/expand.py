@@ -111,7 +111,18 @@ def items_of(value: Any, field: str, node: MapNode) -> list[Any]:
     Raises:
         ExpansionError: It is not a collection of items.
     """
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        hint = " (for a dict, map over list(d.items()) or over its keys)" if isinstance(value, Mapping) else ""
+    hint = _what_instead(value)
+    if hint or isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise ExpansionError(f"{node.id} maps over {field!r}, which must be a list, but it is of type {type(value).__name__}{hint}")
     return list(value)
+
+
+def _what_instead(value: Any) -> str:
+    """Return what to go through instead of what Python iterates over in a way that is not meant, or in no fixed order."""
+    if isinstance(value, Mapping):
+        return " (for a dict, map over list(d.items()) or over its keys)"
+    if isinstance(value, (set, frozenset)):
+        return " (a set has no order; return sorted(s))"
+    if type(value).__name__ == "DataFrame":  # of pandas, polars, and others alike; none of them is imported for this
+        return " (for its rows, return df.to_dict('records'))"
+    return ""

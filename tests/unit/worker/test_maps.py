@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from flowbridge.artifacts.store import Store
@@ -72,7 +73,7 @@ def test_lists_of_different_lengths_fail_before_any_item_runs(store: Store, chea
     assert run.end.state == "failed"
 
 
-@pytest.mark.parametrize("value", ["text", {"a": 1}, 5, None])
+@pytest.mark.parametrize("value", ["text", {"a": 1}, 5, None, {"a", "b"}, pd.DataFrame({"a": [1]})])
 def test_what_is_no_list_cannot_be_mapped_over(store: Store, value: Any) -> None:
     run = drive(flow(step("a"), over("m", x=out("a")), MAPPED), {"a": lambda: value, "t": twice}, store)
     reason = run.records["m", ()].reason
