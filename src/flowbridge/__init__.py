@@ -12,6 +12,7 @@ from flowbridge.authoring import hooks as _hooks
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.reference import Reference
+    from flowbridge.artifacts.serializers.registry import register_serializer
     from flowbridge.authoring.containers import container_step
     from flowbridge.authoring.control import each, first, grid, otherwise, when
     from flowbridge.authoring.decorators import Flow, Step, flow, step
@@ -57,6 +58,7 @@ _PLACES = {
     "log_param": "flowbridge.worker.context",
     "log_table": "flowbridge.worker.context",
     "otherwise": "flowbridge.authoring.control",
+    "register_serializer": "flowbridge.artifacts.serializers.registry",
     "runs": "flowbridge.client.runs",
     "step": "flowbridge.authoring.decorators",
     "when": "flowbridge.authoring.control",
@@ -93,6 +95,7 @@ __all__ = [
     "log_param",
     "log_table",
     "otherwise",
+    "register_serializer",
     "runs",
     "step",
     "when",

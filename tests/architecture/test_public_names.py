@@ -7,7 +7,7 @@ from flowbridge import _PLACES
 
 CONTRACT = {
     "Environment", "Resources", "Run", "checkpoint", "container_step", "context", "each", "first", "flow", "get_run", "grid",
-    "log_figure", "log_metric", "log_param", "log_table", "otherwise", "runs", "step", "when",
+    "log_figure", "log_metric", "log_param", "log_table", "otherwise", "register_serializer", "runs", "step", "when",
 }  # fmt: skip
 """The names that users' code is written with; none may go."""
 

@@ -1,0 +1,41 @@
+"""``flowbridge gc``: what can go from a store, and its removal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flowbridge.cli import options
+from flowbridge.cli.printing import print_json, print_table, size
+
+HELP = "Show what can go from a store, and remove it with --yes. Runs that have not ended, and runs tagged 'pinned', always stay."
+
+
+def gc(
+    older_than: Annotated[str | None, typer.Option("--older-than", help="Runs created longer ago, such as 30d or 12h.")] = None,
+    keep: Annotated[int | None, typer.Option("--keep", min=0, help="The newest runs of each flow that stay.")] = None,
+    flow: Annotated[str | None, typer.Option("--flow", "-f", help="Runs of this flow only.")] = None,
+    status: Annotated[str | None, typer.Option("--status", "-s", help="Runs that are done, failed or cancelled only.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", "-t", help="Runs with this tag only.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it.")] = False,
+    profile: options.Profile = None,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Clean a store."""
+    from flowbridge.client import gc as cleaning
+
+    retention = cleaning.retention_of(older_than, keep, flow=flow, status=status, tag=tag)
+    plan = cleaning.gc(retention, remove=yes, store=store, profile=profile)
+    if as_json:
+        print_json({**plan.row(), "removed": yes})
+        return
+    if plan.by_flow:
+        counts = {name: sum(run.flow == name for run in plan.runs) for name in plan.by_flow}
+        print_table(("flow", "runs", "bytes"), [(name, counts[name], size(count)) for name, count in plan.by_flow.items()])
+    told = f"{len(plan.runs)} runs and {len(plan.files)} files, {size(plan.size)}"
+    if not plan.runs and not plan.files:
+        print("Nothing can go.")
+    else:
+        print(f"Removed {told}." if yes else f"{told} can go. Nothing is removed yet: the same command with --yes does it.")

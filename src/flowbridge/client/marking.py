@@ -1,0 +1,107 @@
+"""What the runs of a store refer to, read from their records: values with all they consist of, bundles, environments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from flowbridge.artifacts import layout
+from flowbridge.artifacts.collect import RunFacts
+from flowbridge.artifacts.reference import Reference
+from flowbridge.errors import ArtifactNotFoundError, RunNotFoundError
+from flowbridge.records.files import Runs
+from flowbridge.records.models import TaskRecord
+
+if TYPE_CHECKING:
+    from flowbridge.artifacts.store import Store
+    from flowbridge.records.files import RunFiles
+
+_GATHERED = "gathered-"
+
+
+def runs_of(store: Store) -> list[tuple[RunFacts, RunFiles]]:
+    """Return every run of a store with what retention asks of it."""
+    known = Runs(store.content)
+    return [(facts_of(files), files) for files in known.read(known.list())]
+
+
+def facts_of(files: RunFiles) -> RunFacts:
+    """Return what retention asks of a run."""
+    record, end = files.run(), files.ended()
+    return RunFacts(files.flow, files.run_id, record.created, end.state if end is not None else "running", record.tags)
+
+
+def references(files: RunFiles) -> Iterator[Reference]:
+    """Yield every reference in the records of a run: of its flow, parameters, outputs, extras, gathered lists and checkpoints."""
+    record = files.run()
+    yield record.graph
+    yield from (reference for _, reference in record.param_refs)
+    for task in files.read_tasks():
+        if isinstance(task, TaskRecord):
+            yield from (reference for _, reference in (*task.outputs, *task.extras))
+    for file in files.task_files():
+        if file.kind == "checkpoint":
+            saved = files.checkpoint(file.step, file.index, file.attempt)
+            yield from [saved.reference] if saved is not None else []
+        elif file.kind.startswith(_GATHERED):
+            gathered = files.gathered(file.step, file.index, file.kind[len(_GATHERED) :])
+            yield from [gathered.reference] if gathered is not None else []
+
+
+def paths_of(store: Store, files: RunFiles) -> dict[str, int]:
+    """Return the path and bytes of all that a run refers to. The bytes of bundles and environments are not known here: 0.
+
+    Raises:
+        ArtifactDamagedError: A record, or a list that tells what a value consists of, is damaged.
+        RunNotFoundError: The run was removed meanwhile.
+    """
+    record = files.run()
+    found = {layout.environment(digest): 0 for _, digest in record.locks}
+    if record.bundle is not None:
+        found[layout.bundle(record.bundle)] = 0
+    found.update(_blobs(store, references(files)))
+    return found
+
+
+def cached_paths(store: Store, path: str) -> dict[str, int]:
+    """Return the path and bytes of all that an entry of the cache of results refers to."""
+    try:
+        entry = json.loads(store.content.get(path))
+    except (ArtifactNotFoundError, ValueError):  # gone meanwhile, or no entry that anybody could use
+        return {}
+    return _blobs(store, _inside(entry))
+
+
+def _inside(value: Any) -> Iterator[Reference]:
+    """Yield the references in JSON of any shape."""
+    if isinstance(value, dict) and {"digest", "size", "serializer"} <= value.keys():
+        yield Reference.model_validate(value)
+        return
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _inside(inner)
+
+
+def _blobs(store: Store, found: Iterator[Reference]) -> dict[str, int]:
+    seen: set[str] = set()
+    sizes: dict[str, int] = {}
+    for reference in found:
+        blobs = store.blobs_of(reference, seen)
+        try:
+            sizes.update((layout.blob(digest), size) for digest, size in blobs)
+        except ArtifactNotFoundError:  # what a list that is gone named cannot be reached by anybody
+            continue
+    return sizes
+
+
+def live_paths(store: Store, runs: Iterator[RunFiles]) -> dict[str, int]:
+    """Return the path and bytes of all that some runs and the cache of results refer to."""
+    live: dict[str, int] = {}
+    for files in runs:
+        try:
+            live.update(paths_of(store, files))
+        except RunNotFoundError:  # removed meanwhile by somebody else
+            continue
+    for path in store.content.paths(f"{layout.CACHE}/"):
+        live.update(cached_paths(store, path))
+    return live

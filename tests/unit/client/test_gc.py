@@ -1,0 +1,175 @@
+"""Cleaning a store: what runs that stay need is never touched."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowbridge import each, flow, get_run, step
+from flowbridge.artifacts import layout
+from flowbridge.artifacts.collect import Retention
+from flowbridge.artifacts.store import Store
+from flowbridge.client.gc import UNREFERENCED, du, gc, make_plan, parse_age, retention_of
+from flowbridge.errors import ArtifactDamagedError, ConfigError, RunNotFoundError
+
+
+@step
+def arrays(n: int, seed: int) -> list[np.ndarray]:
+    return [np.full(30_000, seed * 100 + i, dtype=np.float64) for i in range(n)]
+
+
+@step
+def grow(a: np.ndarray) -> np.ndarray:
+    return a + 0.5
+
+
+@step
+def total(parts: list[np.ndarray]) -> float:
+    return float(sum(p.sum() for p in parts))
+
+
+@flow
+def adding(n: int = 3, seed: int = 0) -> float:
+    return total(grow.map(each(arrays(n, seed))))
+
+
+def start(**options):
+    tags = options.pop("tags", ())
+    run = adding.options(backend="inline", tags=tags).run(**options)
+    assert run.status == "done", run.message
+    return run
+
+
+def age(store, seconds=3 * 86400):
+    """Make every file look as if it was written long ago."""
+    then = time.time() - seconds
+    for path in Path(store).rglob("*"):
+        os.utime(path, (then, then))
+
+
+def blob_names(store):
+    return {path for path, _, _ in Store.open(store).content.entries("blobs/")}
+
+
+def loaded(run):
+    return [[np.asarray(task.load()).sum() for task in run["grow"]], run.result()]
+
+
+def test_a_plan_changes_nothing(store):
+    start()
+    age(store)
+    before = blob_names(store)
+    plan = gc(Retention(keep=0), store=store)
+    assert len(plan.runs) == 1
+    assert plan.by_flow["adding"] > 0
+    assert blob_names(store) == before
+    assert get_run("latest").result()
+
+
+def test_what_a_run_that_stays_needs_stays(store):
+    gone, kept = start(seed=1), start(seed=2)
+    before = loaded(get_run(kept.id))
+    age(store)
+    done = gc(Retention(keep=1), remove=True, store=store)
+    assert [r.id for r in done.runs] == [gone.id]
+    assert done.size > 0
+    assert loaded(get_run(kept.id)) == before
+    with pytest.raises(RunNotFoundError):
+        get_run(gone.id)
+    assert gc(Retention(), store=store).files == ()
+
+
+def test_equal_values_of_two_runs_stay_for_the_other(store):
+    start(seed=1)
+    kept = start(seed=1)
+    before = loaded(get_run(kept.id))
+    age(store)
+    gc(Retention(keep=1), remove=True, store=store)
+    assert loaded(get_run(kept.id)) == before
+
+
+def test_removing_all_runs_leaves_no_value(store):
+    start(seed=1)
+    start(seed=2)
+    age(store)
+    gc(Retention(keep=0), remove=True, store=store)
+    left = [p for p, _, _ in Store.open(store).content.entries("")]
+    assert left == []
+
+
+def test_young_files_stay_even_if_nothing_refers_to_them(store):
+    opened = Store.open(store)
+    reference = opened.save(np.arange(50_000))
+    assert gc(Retention(keep=0), store=store).files == ()
+    age(store)
+    plan = gc(remove=True, store=store)
+    assert plan.by_flow == {UNREFERENCED: plan.size}
+    assert not opened.exists(reference)
+
+
+def test_left_overs_of_writers_that_died_go(store):
+    start()
+    left = Store.open(store).content.temporary()
+    left.write_bytes(b"half")
+    age(store)
+    gc(remove=True, store=store)
+    assert not left.exists()
+
+
+def test_a_pinned_run_stays(store):
+    pinned = start(seed=1, tags=("pinned",))
+    age(store)
+    assert gc(Retention(keep=0), remove=True, store=store).runs == ()
+    assert get_run(pinned.id).result() == pinned.result()
+
+
+def test_a_run_that_has_not_ended_stays_with_all_that_was_written_since(store):
+    run = start()
+    opened = Store.open(store)
+    opened.content.delete([layout.run_file("adding", run.id, kind) for kind in ("end", "summary")])
+    later = opened.save(np.arange(10_000))
+    plan = make_plan(opened, Retention(keep=0), now=time.time() + 30 * 86400)
+    assert plan.runs == ()
+    assert plan.files == ()
+    assert opened.exists(later)
+
+
+def test_a_damaged_record_stops_everything(store):
+    start(seed=1)
+    start(seed=2)
+    age(store)
+    opened = Store.open(store)
+    record = next(p for p in opened.content.paths("runs/") if p.endswith(".end.json"))
+    opened.content.put(record, opened.content.get(record)[:-9] + b"x" * 9)
+    before = blob_names(store)
+    with pytest.raises(ArtifactDamagedError):
+        gc(remove=True, store=store)
+    assert blob_names(store) == before
+
+
+def test_usage_adds_up(store):
+    start(seed=1)
+    age(store)
+    usage = du(store=store)
+    sizes = sum(size for _, size, _ in Store.open(store).content.entries(""))
+    assert usage.total == sizes == sum(usage.flows.values()) + usage.shared + usage.unreferenced
+    assert usage.runs == {"adding": 1}
+    assert usage.unreferenced == 0
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("12h", 43200), ("30d", 30 * 86400), ("2w", 14 * 86400), ("1.5m", 90)])
+def test_ages(text, seconds):
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "3 years"])
+def test_what_is_no_age_is_refused(text):
+    with pytest.raises(ConfigError, match="not an age"):
+        parse_age(text)
+
+
+def test_a_status_that_cannot_go_is_refused():
+    with pytest.raises(ConfigError, match="running"):
+        retention_of(None, None, flow=None, status="running", tag=None)
