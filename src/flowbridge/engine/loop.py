@@ -9,9 +9,10 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from flowbridge.engine import endings
+from flowbridge.engine.admission import Admission
 from flowbridge.engine.executors.base import Began, Executor, Happening, Launch, Told
 from flowbridge.engine.interrupts import Interrupts
 from flowbridge.engine.limits import ChildSetup
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from flowbridge.backends.base import PreparedRun
-    from flowbridge.engine.ledger import Lease
     from flowbridge.ir.flow import StepNode
-    from flowbridge.ir.resources import Resources
     from flowbridge.records.models import RunState
 
 _ASK_AGAIN = 0.5
@@ -42,25 +41,6 @@ _IDLE = 60.0
 _FAREWELL = 30.0
 """Seconds that the members of a gang have to end by themselves once the first one has."""
 _MANY = 1000
-
-
-class Admission(Protocol):
-    """Who says whether a task may start now: `engine.ledger.Account`."""
-
-    def request(self, run: str, task: str, resources: Resources, nodes: int = 1) -> Lease | None:
-        """Return what the task may hold; None: it has to wait."""
-
-    def withdraw(self, run: str, task: str) -> None:
-        """Wait no more, if the task does."""
-
-    def leave(self, run: str) -> None:
-        """Give back what a run holds and waits for."""
-
-    def wait_hint(self, timeout: float) -> None:
-        """Clear the sign that it may be worth asking again."""
-
-    def fileno(self) -> int:
-        """Return the descriptor of that sign; negative: there is none."""
 
 
 @dataclass(frozen=True)
