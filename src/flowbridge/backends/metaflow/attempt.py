@@ -264,6 +264,14 @@ def rendezvous(gang: Gang, port: int = 29500) -> dict[str, str]:
     }
 
 
+def secrets_by_key(node: StepNode | MapNode) -> dict[str, str]:
+    """Return a step's secrets by the variables it wants: a container has those of a secret by the keys in it."""
+    if isinstance(node, MapNode):
+        return {}
+    keyed = {s.env: os.environ.get(s.key) for s in node.environment.secrets if s.key is not None and s.env not in os.environ}
+    return {name: value for name, value in keyed.items() if value is not None}
+
+
 def _go_on_in(python: Path, order: WorkOrder) -> None:
     """Become the worker in another environment, with this very flowbridge; never returns."""
     own = str(Path(flowbridge.__file__).parents[1])

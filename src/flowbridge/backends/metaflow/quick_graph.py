@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.metaflow.own import metaflow_module
@@ -68,7 +69,6 @@ def _taking_the_place_of(check: Any, quick: Callable[..., None] | None) -> Any:
 def create_nodes(graph: Any, flow: Any) -> dict[str, Any]:
     """Stand in for `FlowGraph._create_nodes`: the file is parsed once, not once per step."""
     node_class = metaflow_module("graph").DAGNode
-    parsed: dict[str, dict[int, ast.FunctionDef]] = {}
     named = "name" in inspect.signature(node_class.__init__).parameters
     nodes = {}
     for element in dir(flow):
@@ -76,7 +76,7 @@ def create_nodes(graph: Any, flow: Any) -> dict[str, Any]:
         if not (callable(function) and hasattr(function, "is_step")):
             continue
         code = getattr(function, "__code__", None)
-        found = _function_at(code.co_filename, code.co_firstlineno, parsed) if code is not None else None
+        found = _function_at(code.co_filename, code.co_firstlineno) if code is not None else None
         if found is None or code is None:
             return originals["create_nodes"](graph, flow)  # type: ignore[no-any-return]
         more = _further_arguments(function, element) if named else {}
@@ -95,17 +95,19 @@ def _further_arguments(function: Any, element: str) -> dict[str, Any]:
     }
 
 
-def _function_at(filename: str, line: int, parsed: dict[str, dict[int, ast.FunctionDef]]) -> ast.FunctionDef | None:
+def _function_at(filename: str, line: int) -> ast.FunctionDef | None:
     """Return the function whose first line (of its first decorator) is that line of the file."""
-    if filename not in parsed:
-        parsed[filename] = {}
-        try:
-            tree = ast.parse("".join(linecache.getlines(filename)))
-        except SyntaxError:
-            return None
-        for found in _methods(tree):
-            parsed[filename][min([found.lineno, *(d.lineno for d in found.decorator_list)])] = found
-    return parsed[filename].get(line)
+    return _functions_of(filename).get(line)
+
+
+@lru_cache(maxsize=4)
+def _functions_of(filename: str) -> dict[int, ast.FunctionDef]:
+    """Return the methods of a file by their first lines; Metaflow builds its graph twice in every process, and the file is parsed once."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except SyntaxError:
+        return {}
+    return {min([found.lineno, *(d.lineno for d in found.decorator_list)]): found for found in _methods(tree)}
 
 
 def _methods(tree: ast.Module) -> Iterator[ast.FunctionDef]:

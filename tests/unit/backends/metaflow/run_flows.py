@@ -160,3 +160,13 @@ def square(x: int) -> int:
 @flow(schedule="0 6 * * 1")
 def deployed(n: int = 3) -> int:
     return total(square.map(each(numbers(n))))
+
+
+@step(secrets={"HUB_TOKEN": "hub/token"})
+def look() -> list[str]:
+    return [os.environ["HUB_TOKEN"], os.environ.get("CUDA_VISIBLE_DEVICES", "")]
+
+
+@flow
+def in_container() -> list[str]:
+    return look()

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +53,8 @@ def seen_in_metaflow(store: Path, pathspec: str, *parameters: str) -> dict[str, 
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "store"
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
 
 
 def states(run: Any) -> dict[str, str]:
@@ -162,10 +161,21 @@ def test_a_file_that_was_compiled_runs_with_metaflow_alone(store: Path, tmp_path
     assert run.params == {"n": 1, "flag": "x"}
 
 
+def test_in_a_container_secrets_come_by_their_keys_and_the_machine_is_not_asked(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each task looks as if it ran in a pod of Metaflow's, with the keys of a Kubernetes secret as variables."""
+    monkeypatch.setenv("METAFLOW_KUBERNETES_WORKLOAD", "1")
+    monkeypatch.setenv("FLOWBRIDGE_METAFLOW__WARM", "false")
+    monkeypatch.setenv("hub", "only named so that nothing is missing here")
+    monkeypatch.setenv("token", "s3cret")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    run = run_flows.in_container.options(backend="metaflow", store=str(store)).run()
+    assert run.result() == ["s3cret", "7"]
+
+
 def test_what_metaflow_refuses_is_told_in_its_words(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METAFLOW_DEFAULT_METADATA", "service")
     monkeypatch.setenv("FLOWBRIDGE_METAFLOW__METADATA", "service")
     monkeypatch.delenv("METAFLOW_SERVICE_URL", raising=False)
-    with pytest.raises(BackendError, match="(?i)service"):
+    with pytest.raises(BackendError, match=r"(?i)service"):
         run_flows.failing.options(backend="metaflow", store=str(store)).run(1, "x")
     assert [r.status for r in _runs(store)] == ["cancelled"]
