@@ -6,9 +6,19 @@ An outside backend passes with one class::
 
     class TestMine(BackendSuite):
         backend = "mine"
+
+and a store with one fixture::
+
+    from flowbridge.testing import StoreSuite
+
+    class TestMine(StoreSuite):
+        @pytest.fixture
+        def place(self):
+            return "mine://bucket/" + uuid4().hex, {"token": "..."}
 """
 
 from flowbridge.testing.backends import BackendSuite
 from flowbridge.testing.case import Case
+from flowbridge.testing.stores import StoreSuite
 
-__all__ = ["BackendSuite", "Case"]
+__all__ = ["BackendSuite", "Case", "StoreSuite"]
