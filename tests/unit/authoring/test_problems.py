@@ -186,7 +186,7 @@ def test_maps():
     assert "'a' has 2, 'b' has 1" in told
 
 
-@pytest.mark.parametrize(("values", "told"), [("abc", "single characters"), (3, "a int is none"), (None, "a NoneType is none")])
+@pytest.mark.parametrize(("values", "told"), [("abc", "single characters"), (3, "int is none"), (None, "NoneType is none")])
 def test_each_of_no_list(values, told):
     @flow
     def f() -> Any:
