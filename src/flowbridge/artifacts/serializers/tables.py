@@ -63,7 +63,11 @@ def write_table(table: Any, sink: Sink) -> None:
     import pyarrow as pa  # noqa: PLC0415
 
     with pa.PythonFile(_Lending(sink), mode="w") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
+        if table.num_rows:
+            writer.write_table(table)
+        else:  # of no rows it would write no batch, and categories stand in batches
+            columns = [pa.array([], c.type) if not c.num_chunks else c.chunk(0) for c in table.columns]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=table.schema))
 
 
 def read_table(source: Source) -> tuple[Any, memoryview]:
