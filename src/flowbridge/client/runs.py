@@ -41,7 +41,7 @@ def get_run(run: str, *, store: str | None = None, profile: str | None = None) -
     settings = profile_of(profile, store=store)
     opened = open_store(settings)
     known = Runs(opened.content)
-    return _run(opened, known.latest() if run == "latest" else known.find(run), settings)
+    return _run(opened, known.latest() if run.lower() == "latest" else known.find(run), settings)
 
 
 def runs(

@@ -145,7 +145,7 @@ def flows_in(module: ModuleType) -> dict[str, Flow[Any, Any]]:
 
 
 def choose(flows: dict[str, Flow[Any, Any]], target: Target) -> Flow[Any, Any]:
-    """Return the flow that is meant.
+    """Return the flow that is meant: the one named, else the only one, else the one that goes by the name of its file.
 
     Raises:
         FlowNotFoundError: None is, or it is not clear which.
@@ -159,6 +159,9 @@ def choose(flows: dict[str, Flow[Any, Any]], target: Target) -> Flow[Any, Any]:
         raise FlowNotFoundError(f"{target.place} has no flow {target.flow!r}; its flows: {known}.{suggest(target.flow, flows)}")
     if not distinct:
         raise FlowNotFoundError(f"{target.place} defines no flow. A flow is a function decorated with @flow from flowbridge.")
+    named = flows.get(Path(target.place).stem if target.is_file else target.place.rpartition(".")[2])
+    if named is not None:  # others beside it are most often parts of it
+        return named
     if len(distinct) > 1:
         shown = "\n".join(f"  {target.place}:{name}" for name in sorted(flows))
         raise FlowNotFoundError(f"{target.place} defines {len(distinct)} flows; say which:\n{shown}")
