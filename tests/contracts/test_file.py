@@ -1,4 +1,4 @@
-"""The contract, in a folder of this machine: by name, and by URL."""
+"""The contract, in a folder of this machine: by name, by URL, and through fsspec as any file system that it knows."""
 
 import pytest
 
@@ -15,3 +15,13 @@ class TestSyncedFolder(StoreSuite):
     @pytest.fixture
     def place(self, tmp_path):
         return f"file://{tmp_path}/store", {"fsync": True}
+
+
+class TestThroughFsspec(StoreSuite):
+    """A file system of which nothing is known: what is written has to be moved into its place."""
+
+    unlike = {"test_of_racers_one_creates": "it has no way to create a file only where none stands"}
+
+    @pytest.fixture
+    def place(self, tmp_path):
+        return f"dir://store::file://{tmp_path}", {}

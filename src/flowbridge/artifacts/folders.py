@@ -28,12 +28,13 @@ def _base() -> Path:
         lock = (path / _LOCK).open("wb")
         _lock(lock, wait=True)
         _mine = (os.getpid(), path, lock)
-        atexit.register(_remove_mine, os.getpid(), path)
+        atexit.register(_remove_mine, os.getpid(), path, lock)
     return _mine[1]
 
 
-def _remove_mine(pid: int, path: Path) -> None:
+def _remove_mine(pid: int, path: Path, lock: IO[bytes]) -> None:
     if pid == os.getpid():
+        lock.close()
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -134,7 +134,7 @@ class RemoteContent:
         return f"{self._full(path).rpartition('/')[0]}/{temporary_name()}"
 
     def _make_folder(self, fs: AbstractFileSystem, path: str) -> None:
-        if not getattr(fs, "async_impl", False):  # object stores have no folders
+        if not self._whole or self._root.startswith("/"):  # object stores have no folders; that in memory has some
             fs.makedirs(self._full(path).rpartition("/")[0], exist_ok=True)
 
     def create(self, path: str, data: bytes) -> None:

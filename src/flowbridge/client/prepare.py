@@ -80,9 +80,7 @@ def prepare(traced: TracedFlow, params: Mapping[str, Any], profile: Profile, opt
     )
 
 
-def deployment(
-    traced: TracedFlow, params: Mapping[str, Any], profile: Profile, options: RunOptions
-) -> tuple[FlowGraph, RunRecord, Store]:
+def deployment(traced: TracedFlow, params: Mapping[str, Any], profile: Profile, options: RunOptions) -> tuple[FlowGraph, RunRecord, Store]:
     """Write what runs need that are started elsewhere, and return the flow, a record like theirs without an id, and the store.
 
     Args:
