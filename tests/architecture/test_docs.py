@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from flowbridge.backends.registry import backend_names, get_backend
+from flowbridge.cli.main import COMMANDS
 from flowbridge.errors import MissingExtraError
 from flowbridge.ir.features import Feature
+from flowbridge.settings import MachineSettings, Profile
 from tests.architecture.sources import ROOT
 
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
@@ -57,6 +59,18 @@ def test_the_finder_of_names_finds_lies():
     assert exists("flowbridge.ir.flow.FlowGraph.steps")
     assert not exists("flowbridge.ir.flow.FlowGraph.no_such_thing")
     assert not exists("flowbridge.no_such_room.thing")
+
+
+def test_every_command_is_in_the_reference():
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert [c for c in COMMANDS if f"| `flowbridge {c}" not in page] == []
+
+
+def test_every_setting_is_in_the_reference():
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
+    names = [n for n in Profile.model_fields if n not in {"name", "machine"}]
+    names += [f"machine.{n}" for n in MachineSettings.model_fields]
+    assert [n for n in names if f"`{n}`" not in page] == []
 
 
 @pytest.mark.parametrize("name", backend_names())
