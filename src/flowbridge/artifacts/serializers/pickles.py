@@ -89,12 +89,16 @@ def write_pickle(value: Any, sink: Sink) -> None:
 @functools.cache
 def _tensors_too(pickler: Any) -> Any:
     """Return a pickler that leaves the data of tensors beside the pickle; PyTorch itself copies them into it, twice."""
-    from flowbridge.artifacts.serializers.tensors import reduce_tensor  # noqa: PLC0415  (only where torch is)
+    from flowbridge.artifacts.serializers.tensors import Memory, reduce_tensor  # noqa: PLC0415  (only where torch is)
 
     class Pickler(pickler):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.memories: dict[int, Memory] = {}
+
         def reducer_override(self, value: Any) -> Any:
             if type(value).__module__ == "torch" and type(value).__qualname__ == "Tensor":
-                made = reduce_tensor(value)
+                made = reduce_tensor(value, self.memories)
                 if made is not NotImplemented:
                     return made
             return super().reducer_override(value)

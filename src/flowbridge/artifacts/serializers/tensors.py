@@ -132,25 +132,46 @@ def read_tensors(view: memoryview) -> dict[str, Any]:
     return tensors
 
 
-def reduce_tensor(tensor: Any) -> Any:
-    """Return how to pickle a tensor with its data beside the pickle; `NotImplemented` where PyTorch's own way is needed."""
-    import pickle  # noqa: PLC0415
+class Memory:
+    """The memory of some tensors of one pickle: pickled once, so that those that share it still do afterwards."""
 
+    def __init__(self, storage: Any) -> None:
+        self.storage = storage
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import pickle  # noqa: PLC0415
+
+        import torch  # noqa: PLC0415
+
+        flat = torch.empty(0, dtype=torch.uint8).set_(self.storage, 0, (self.storage.nbytes(),), (1,))
+        return memory_of, (pickle.PickleBuffer(flat.numpy()),)
+
+
+def reduce_tensor(tensor: Any, memories: dict[int, Memory]) -> Any:
+    """Return how to pickle a tensor with its data beside the pickle; `NotImplemented` where PyTorch's own way is needed.
+
+    Args:
+        tensor: The tensor.
+        memories: Those that tensors of the same pickle lie in, by address.
+    """
     if not is_plain_tensor(tensor) or tensor.requires_grad or not tensor.numel() or tensor.device.type != "cpu":
         return NotImplemented
-    if not tensor.is_contiguous() or tensor.untyped_storage().nbytes() != tensor.numel() * tensor.element_size():
-        return NotImplemented  # a part of a larger one: both may be in what is pickled, and share their memory
-    import torch  # noqa: PLC0415
-
-    flat = tensor.detach().reshape(-1).view(torch.uint8).numpy()
-    return rebuilt, (pickle.PickleBuffer(flat), str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+    storage = tensor.untyped_storage()
+    memory = memories.setdefault(storage.data_ptr(), Memory(storage))
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return rebuilt, (memory, dtype, tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride()))
 
 
-def rebuilt(data: Any, dtype: str, shape: tuple[int, ...]) -> Any:
-    """Return the tensor that :func:`reduce_tensor` took apart."""
+def memory_of(data: Any) -> Any:
+    """Return memory for tensors over what was read."""
     import torch  # noqa: PLC0415
 
     view = memoryview(data)
-    if view.readonly:
-        view = memoryview(bytearray(view))
-    return torch.frombuffer(view, dtype=getattr(torch, dtype)).reshape(shape)
+    return torch.frombuffer(bytearray(view) if view.readonly else view, dtype=torch.uint8).untyped_storage()
+
+
+def rebuilt(storage: Any, dtype: str, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> Any:
+    """Return the tensor that :func:`reduce_tensor` took apart."""
+    import torch  # noqa: PLC0415
+
+    return torch.empty(0, dtype=getattr(torch, dtype)).set_(storage, offset, shape, stride)

@@ -1,0 +1,122 @@
+"""Copies on this machine: bounded, verified, and shared by processes."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from flowbridge.artifacts import digests, layout, marks
+from flowbridge.artifacts.cache import ReadCache
+from flowbridge.artifacts.store import Store
+
+
+@pytest.fixture
+def far(tmp_path):
+    return Store.open(f"memory://{tmp_path.name}-{time.time_ns()}", cache_dir=tmp_path / "cache")
+
+
+def fetched(store, monkeypatch):
+    asked = []
+    for name in ("get", "get_file", "get_into"):
+        real = getattr(store.content, name)
+        monkeypatch.setattr(store.content, name, lambda path, *rest, real=real, name=name: asked.append((name, path)) or real(path, *rest))
+    return asked
+
+
+def test_what_was_read_once_is_not_fetched_again(far, monkeypatch):
+    ref = far.save(b"x" * 5_000_000)
+    asked = fetched(far, monkeypatch)
+    assert far.load(ref) == b"x" * 5_000_000
+    count = len(asked)
+    assert count
+    assert far.load(ref) == b"x" * 5_000_000
+    assert len(asked) == count
+
+
+@pytest.mark.parametrize("size", [100, 2_000_000, 6_000_000])
+def test_a_damaged_copy_is_fetched_anew(far, size):
+    ref = far.save(os.urandom(size))
+    value = far.load(ref)
+    copy = far.cache.path_of(ref.digest)
+    copy.write_bytes(b"?" + copy.read_bytes()[1:])
+    assert far.load(ref) == value
+    copy.write_bytes(b"")
+    assert far.load(ref) == value
+
+
+def test_it_stays_within_its_bounds_and_keeps_what_was_used_last(tmp_path):
+    cache = ReadCache(tmp_path, 10_000_000)
+    for number in range(30):
+        data = bytes([number]) * 1_000_000
+        digest = digests.digest(data)
+        cache.open(digest, len(data), lambda target, data=data: target.write_bytes(data) and None).close()
+        first = digests.digest(b"\0" * 1_000_000)
+        cache.open(first, 1_000_000, lambda target: target.write_bytes(b"\0" * 1_000_000) and None).close()
+    cache.shrink()
+    sizes = [p.stat().st_size for p in (tmp_path / "blobs").glob("*/*")]
+    assert 0 < sum(sizes) <= 10_000_000
+    assert cache.path_of(first).exists()
+
+
+def test_what_is_larger_than_the_bounds_is_read_all_the_same(tmp_path):
+    store = Store.open(f"memory://{tmp_path.name}-large", cache_dir=tmp_path / "cache", cache_size=1_000_000)
+    ref = store.save(np.arange(500_000))
+    assert store.load(ref).sum() == np.arange(500_000).sum()
+    assert not store.cache.path_of(ref.digest).exists()
+
+
+def test_an_open_copy_outlives_its_removal(far):
+    ref = far.save(np.arange(1_000_000))
+    found = far.load(ref)
+    far.cache.forget(ref.digest)
+    assert int(found[-1]) == 999_999
+
+
+def test_many_want_the_same_at_once(far, monkeypatch):
+    ref = far.save(os.urandom(6_000_000))
+    asked = fetched(far, monkeypatch)
+    with ThreadPoolExecutor(8) as pool:
+        values = list(pool.map(lambda _: far.load(ref), range(8)))
+    assert len(set(values)) == 1
+    assert asked.count(("get_file", layout.blob(ref.digest))) == 1
+
+
+def test_without_a_cache(tmp_path):
+    store = Store.open(f"memory://{tmp_path.name}-none", cache_size=0)
+    ref = store.save(np.arange(1_000_000))
+    assert store.cache is None
+    assert store.load(ref)[-1] == 999_999
+
+
+class TestMarks:
+    def test_a_large_file_is_hashed_once(self, store, monkeypatch):
+        ref = store.save(np.arange(1_000_000))
+        hashed = []
+        real = digests.digest_chunks
+        monkeypatch.setattr(digests, "digest_chunks", lambda chunks, algorithm="blake3": hashed.append(1) or real(chunks, algorithm))
+        store.load(ref)
+        assert hashed == []  # it was marked when it was written
+        path = store.content.path_of(layout.blob(ref.digest))
+        path.touch()
+        store.load(ref)
+        assert hashed == [1]
+        store.load(ref)
+        assert hashed == [1]
+
+    def test_whoever_writes_takes_the_mark_away(self, tmp_path):
+        path, digest = tmp_path / "file", "blake3:" + "5f" * 32
+        path.write_bytes(b"x" * 10)
+        marks.mark(path, digest)
+        assert marks.is_marked(path.stat(), digest)
+        with path.open("r+b") as file:
+            file.write(b"y")
+        assert not marks.is_marked(path.stat(), digest)
+
+    def test_the_time_stays_true_to_the_second(self, tmp_path):
+        path = tmp_path / "file"
+        path.write_bytes(b"x")
+        before = path.stat().st_mtime
+        marks.mark(path, "blake3:" + "ab" * 32)
+        assert abs(path.stat().st_mtime - before) < 1
