@@ -68,16 +68,16 @@ def test_a_missing_module_is_told_from_a_missing_import(project: Path) -> None:
 
 
 def test_an_error_in_the_users_file_shows_the_users_frames_only(project: Path) -> None:
-    (project / "broken.py").write_text("def f():\n    raise ValueError('no good')\nf()\n")
+    (project / "breaks_on_import.py").write_text("def f():\n    raise ValueError('no good')\nf()\n")
     with pytest.raises(UserCodeError) as caught:
-        locate.load_file(project / "broken.py")
+        locate.load_file(project / "breaks_on_import.py")
     text = str(caught.value)
-    assert "broken.py" in text
+    assert "breaks_on_import.py" in text
     assert "line 2, in f" in text
     assert "ValueError: no good" in text
     assert "locate.py" not in text
     assert "importlib" not in text
-    assert "broken" not in sys.modules
+    assert "breaks_on_import" not in sys.modules
 
 
 def test_a_syntax_error_names_the_line(project: Path) -> None:
