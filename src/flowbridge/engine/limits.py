@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flowbridge.engine.cgroups import MemoryGroup, enter, make_group
 from flowbridge.engine.process_tree import adopt_orphans, die_with_parent, kill_tree
-from flowbridge.engine.watchdog import Watched, watchdogs
+from flowbridge.engine.watchdog import Watched, inherited_by, watchdogs
 from flowbridge.ir.resources import format_bytes
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ class Confined:
         memory = self._resources.memory
         if memory is None and disk is None and self._gpu_memory is None:
             return
-        self._watched = Watched(pid, memory, self._group, self._gpu_memory, self._scratch, disk)
+        inherited = inherited_by(pid) if memory is not None and self._group is None else 0
+        self._watched = Watched(pid, memory, inherited, self._group, self._gpu_memory, self._scratch, disk)
         watchdogs().add(self._watched)
 
     def peak(self) -> int | None:

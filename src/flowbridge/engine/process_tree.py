@@ -208,6 +208,12 @@ def is_alive(pid: int, started: int) -> bool:
     return info is None or (info.state not in "ZX" and started in (0, info.started))
 
 
+def parent_of(pid: int) -> int | None:
+    """Return the parent of a process; None if it ended, or where there is no /proc."""
+    info = _info(pid)
+    return info.parent if info else None
+
+
 @cache
 def has_proc() -> bool:
     """Say whether this system has /proc."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from flowbridge.engine import gpus
-from flowbridge.engine.process_tree import descendants, has_proc, kill_tree, read_proc
+from flowbridge.engine.process_tree import descendants, has_proc, kill_tree, parent_of, read_proc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from flowbridge.engine.cgroups import MemoryGroup
@@ -38,6 +38,7 @@ class Watched:
     Attributes:
         pid: Root of its process tree.
         memory: Limit in bytes, where a look has to keep it.
+        inherited: Bytes that its root process shares, as a fork of a template, with processes that are no part of it.
         group: Its cgroup, where the kernel keeps the limit; then a look ends what the kernel left of the task, and keeps the peak.
         gpu_memory: Limit in bytes of what its share of a GPU allows.
         folder: Scratch folder.
@@ -51,6 +52,7 @@ class Watched:
 
     pid: int
     memory: int | None = None
+    inherited: int = 0
     group: MemoryGroup | None = None
     gpu_memory: int | None = None
     folder: Path | None = None
@@ -93,7 +95,7 @@ class Watched:
         resident = sum(_resident(p) for p in tree)
         if resident > self._largest * _NOTABLE or resident > self.memory:  # the exact figure costs milliseconds: only when it may matter
             self._largest = max(self._largest, resident)
-            exact = sum(memory_of(p) for p in tree)
+            exact = held_by(tree, self.inherited)
             self.peak = max(self.peak, exact)
             if exact > self.memory:
                 self._end("memory", exact)
@@ -183,15 +185,36 @@ def watchdogs() -> Watchdogs:
         return _here[0]
 
 
-def memory_of(pid: int) -> int:
-    """Return the bytes a process holds that can't be dropped, memory that it shares with others divided among them."""
+def held_by(tree: Collection[int], inherited: int = 0) -> int:
+    """Return the bytes that some processes hold together and that can't be dropped, what they share among themselves counted once.
+
+    Args:
+        tree: Ids of the processes.
+        inherited: Bytes of what each may share with others, as the fork of a process that is none of them; that is not theirs. What
+            was shared and then written to is a copy of their own, and counts.
+    """
+    held = [_held(pid) for pid in tree]
+    return sum(private for private, _ in held) + max(max((shared for _, shared in held), default=0) - inherited, 0)
+
+
+def inherited_by(pid: int) -> int:
+    """Return the bytes that a process may share with the one that forked it; to be asked while both live."""
+    parent = parent_of(pid)
+    text = read_proc(parent, "smaps_rollup") if parent is not None else None
+    return dict(_sizes(text)).get(b"Anonymous", 0) if text else 0
+
+
+def _held(pid: int) -> tuple[int, int]:
+    """Return the bytes that one process holds alone, and those of its anonymous memory that others have too."""
     text = read_proc(pid, "smaps_rollup")
     if not text:  # not for this user, or no /proc, or just ended
-        return _resident(pid)
+        return _resident(pid), 0
     table = dict(_sizes(text))
-    if b"Pss_Anon" in table:
-        return table[b"Pss_Anon"] + table.get(b"Pss_Shmem", 0)
-    return table.get(b"Pss", 0)
+    if b"Pss_Anon" not in table:
+        return table.get(b"Pss", 0), 0
+    anonymous = table.get(b"Anonymous", 0)
+    private = min(anonymous, table.get(b"Private_Dirty", 0))  # dirty pages of files that only this process maps are not anonymous
+    return private + table.get(b"Pss_Shmem", 0), anonymous - private
 
 
 def _sizes(text: bytes) -> list[tuple[bytes, int]]:
