@@ -172,12 +172,12 @@ class Account:
     def close(self) -> None:
         """Give back everything and leave the queue."""
         with self._alone():
+            self._waker.close()  # first: once the book forgets this process, nobody sweeps its pipe
             if self._mine or self._waiting:
                 with self._locked():
                     self._commit([["gone", self._owner.id]])
                 self._wake_others()
             self._mine, self._waiting = {}, {}
-            self._waker.close()
             self._file.close()
 
     def _release(self, entry: Entry) -> None:
@@ -249,9 +249,9 @@ class Account:
         unknown = {e.owner for e in (*self._book.leases.values(), *self._book.waits.values())} - self._book.owners.keys()
         gone = [o.id for o in dead] + sorted(unknown)
         if gone:
-            self._commit([["gone", o] for o in gone])
-            for owner in gone:
+            for owner in gone:  # before the book forgets them: whoever is killed in between leaves it to the next
                 Waker.sweep(self.path.parent, owner)
+            self._commit([["gone", o] for o in gone])
         return bool(gone)
 
     @contextlib.contextmanager
