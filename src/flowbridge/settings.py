@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +23,7 @@ else:
     import tomli as tomllib
 
 PREFIX = "FLOWBRIDGE_"
+Model = TypeVar("Model", bound=BaseModel)
 FILE = "flowbridge.toml"
 DEFAULT_STORE = ".flowbridge"
 _GIB = 2**30
@@ -121,6 +122,29 @@ def load_profile(name: str | None = None, *, overrides: Mapping[str, Any] | None
 def profile_names(directory: Path | None = None) -> list[str]:
     """Return the names of all profiles that the files define, sorted."""
     return sorted({n for f in (_User.read(), _Project.find(directory or Path.cwd())) for n in f.profiles})
+
+
+def backend_settings(profile: Profile, backend: str, model: type[Model]) -> Model:
+    """Return the table of a backend in a profile as the backend's own model of it.
+
+    Args:
+        profile: The configuration in force.
+        backend: Name of the table: ``kubeflow`` or ``metaflow``.
+        model: What the table may hold.
+
+    Raises:
+        ConfigError: A setting is unknown, or has the wrong type or form; names each. Values are not shown: some are secret.
+    """
+    table = getattr(profile, backend)
+    where = f"[profiles.{profile.name}.{backend}]" if profile.name else f"the {backend} settings"
+    unknown = [key for key in table if key not in model.model_fields]
+    if unknown:
+        raise ConfigError.unknown_key(unknown[0], model.model_fields, where)
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"Wrong settings in {where}: {problems}") from error
 
 
 class _File:

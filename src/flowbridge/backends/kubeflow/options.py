@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from flowbridge.errors import ConfigError
 from flowbridge.ir.base import FrozenModel, JsonValue
 from flowbridge.ir.resources import parse_duration
+from flowbridge.settings import backend_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,19 +137,7 @@ def options_of(profile: Profile) -> KubeflowOptions:
     Raises:
         ConfigError: A setting has the wrong type or form; names each.
     """
-    known = KubeflowOptions.model_fields
-    unknown = [key for key in profile.kubeflow if key not in known]
-    if unknown:
-        raise ConfigError.unknown_key(unknown[0], known, _where(profile))
-    try:
-        return KubeflowOptions.model_validate(profile.kubeflow)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"Wrong settings in {_where(profile)}: {problems}") from error
-
-
-def _where(profile: Profile) -> str:
-    return f"[profiles.{profile.name}.kubeflow]" if profile.name else "the kubeflow settings"
+    return backend_settings(profile, "kubeflow", KubeflowOptions)
 
 
 def pod_store_options(profile: Profile, options: KubeflowOptions) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from flowbridge.errors import ConfigError
 from flowbridge.ir.base import FrozenModel, JsonValue
+from flowbridge.settings import backend_settings
 
 if TYPE_CHECKING:
     from flowbridge.settings import Profile
@@ -88,16 +88,4 @@ def options_of(profile: Profile) -> MetaflowOptions:
     Raises:
         ConfigError: A setting is unknown, or has the wrong type or form; names each.
     """
-    known = MetaflowOptions.model_fields
-    unknown = [key for key in profile.metaflow if key not in known]
-    if unknown:
-        raise ConfigError.unknown_key(unknown[0], known, _where(profile))
-    try:
-        return MetaflowOptions.model_validate(profile.metaflow)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"Wrong settings in {_where(profile)}: {problems}") from error
-
-
-def _where(profile: Profile) -> str:
-    return f"[profiles.{profile.name}.metaflow]" if profile.name else "the metaflow settings"
+    return backend_settings(profile, "metaflow", MetaflowOptions)
