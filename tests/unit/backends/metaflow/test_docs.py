@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import types
@@ -15,27 +14,19 @@ from flowbridge import Flow
 from flowbridge.backends.metaflow.compile import compile_flow
 from flowbridge.backends.metaflow.options import MetaflowOptions
 from flowbridge.backends.metaflow.support import TABLE
-from flowbridge.backends.support import as_markdown
+from tests.unit.backends import pages
 from tests.unit.backends.metaflow.make import profile
 
-PAGE = Path(__file__).parents[4] / "docs" / "backends" / "metaflow.md"
-BEGIN, END = "<!-- support table: generated, do not edit -->\n", "<!-- end of support table -->\n"
+PAGE = pages.DOCS / "backends" / "metaflow.md"
 
 
 def test_page_has_the_support_table() -> None:
     """UPDATE_GOLDEN=1 writes it."""
-    text = PAGE.read_text()
-    head, rest = text.split(BEGIN)
-    shown, tail = rest.split(END)
-    if os.environ.get("UPDATE_GOLDEN"):
-        PAGE.write_text(head + BEGIN + as_markdown(TABLE) + END + tail)
-        shown = as_markdown(TABLE)
-    assert shown == as_markdown(TABLE)
+    pages.has_the_support_table(PAGE, TABLE)
 
 
 def test_page_names_every_setting() -> None:
-    words = set(re.findall(r"`([a-z_]+)`", PAGE.read_text()))
-    assert set(MetaflowOptions.model_fields) <= words
+    pages.names_every_setting(PAGE, MetaflowOptions)
 
 
 HOW_TO = PAGE.parents[1] / "how-to" / "from-metaflow.md"
