@@ -92,9 +92,9 @@ def surroundings(x: int) -> dict[str, Any]:
     }
 
 
-def writes_to(fd: int) -> bool:
-    """Tell whether a descriptor of the driver leads anywhere."""
-    return os.path.realpath(f"/proc/self/fd/{fd}") != os.devnull
+def leads_to(fd: int) -> str:
+    """Tell where a descriptor of the driver leads in this process, which may have one of its own by that number."""
+    return os.path.realpath(f"/proc/self/fd/{fd}")
 
 
 def in_memory(x: int) -> Any:
