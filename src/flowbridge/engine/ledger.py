@@ -83,8 +83,9 @@ class Account:
         self._waiting: dict[tuple[str, Need], _Waiting] = {}
         self._idle: dict[str, float] = {}
         self._dead_checked = 0.0
-        self._owner = Owner(f"{self._pid}.{next(_counter)}.{time.time_ns():x}", self._pid, started_at(self._pid), _user())
-        self._waker = Waker(self.path.parent, self._owner.id)
+        started = started_at(self._pid)
+        self._owner = Owner(f"{self._pid}.{started}.{next(_counter)}.{time.time_ns():x}", self._pid, started, _user())
+        self._waker = Waker(self.path, self._owner.id)
         self._numbers = itertools.count()
         self._offline = False
         self._commits = 0
@@ -172,7 +173,7 @@ class Account:
     def close(self) -> None:
         """Give back everything and leave the queue."""
         with self._alone():
-            self._waker.close()  # first: once the book forgets this process, nobody sweeps its pipe
+            self._waker.close()
             if self._mine or self._waiting:
                 with self._locked():
                     self._commit([["gone", self._owner.id]])
@@ -248,9 +249,8 @@ class Account:
         dead = [o for o in self._book.owners.values() if not is_alive(o.pid, o.started)]
         unknown = {e.owner for e in (*self._book.leases.values(), *self._book.waits.values())} - self._book.owners.keys()
         gone = [o.id for o in dead] + sorted(unknown)
+        Waker.sweep(self.path)
         if gone:
-            for owner in gone:  # before the book forgets them: whoever is killed in between leaves it to the next
-                Waker.sweep(self.path.parent, owner)
             self._commit([["gone", o] for o in gone])
         return bool(gone)
 
@@ -323,7 +323,7 @@ class Account:
     def _wake_others(self, run: str | None = None) -> None:
         """Wake all who wait, but for this process's own `run`, which is awake."""
         for owner in {e.owner for e in self._book.waits.values() if e.owner != self._owner.id or e.run != run}:
-            wake(self.path.parent, owner)
+            wake(self.path, owner)
 
     def _alone(self) -> threading.Lock:
         """Return the lock to hold while working, of the process that this is now."""

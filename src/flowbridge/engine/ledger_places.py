@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 
 from flowbridge.engine.ledger_file import make_shared
+from flowbridge.engine.process_tree import is_alive
 from flowbridge.errors import ConfigError
 
 VARIABLE = "FLOWBRIDGE_ACCOUNT_DIR"
 _FOLDER = "flowbridge-account"
 _BLIND_PAUSE = 0.02
+_PIPE = ".wake-"
 
 
 def account_path(directory: Path | None = None) -> Path:
@@ -69,8 +71,8 @@ def _unusable(folder: Path) -> str | None:
 class Waker:
     """A pipe with a name, by which others wake one who waits; made when he first has to wait."""
 
-    def __init__(self, folder: Path, owner: str) -> None:
-        self._path = _pipe(folder, owner)
+    def __init__(self, account: Path, owner: str) -> None:
+        self._path = _pipe(account, owner)
         self._fd = -1
 
     def open(self) -> None:
@@ -114,23 +116,30 @@ class Waker:
                 self._path.unlink()
 
     @staticmethod
-    def sweep(folder: Path, owner: str) -> None:
-        """Remove the pipe that a dead owner left; another user's may be beyond us."""
-        with contextlib.suppress(OSError, ValueError):
-            _pipe(folder, owner).unlink()
+    def sweep(account: Path) -> None:
+        """Remove the pipes that dead processes left; another user's may be beyond us.
+
+        They are found by their names: a process that holds nothing and waits for nothing has a pipe, but no place in the book.
+        """
+        for pipe in account.parent.glob(_pipe(account, "*").name):
+            pid, started, *_ = pipe.name.partition(_PIPE)[2].split(".")
+            with contextlib.suppress(OSError):
+                if not is_alive(int(pid), int(started)):
+                    pipe.unlink()
 
 
-def wake(folder: Path, owner: str) -> None:
+def wake(account: Path, owner: str) -> None:
     """Wake one who waits, if his pipe is there and has room."""
     with contextlib.suppress(OSError, ValueError):
-        fd = os.open(_pipe(folder, owner), os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(_pipe(account, owner), os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             os.write(fd, b".")
         finally:
             os.close(fd)
 
 
-def _pipe(folder: Path, owner: str) -> Path:
+def _pipe(account: Path, owner: str) -> Path:
+    """Return the pipe of an owner, beside the account: processes that can't see each other keep theirs apart as well."""
     if "/" in owner or owner.startswith("."):
         raise ValueError(owner)
-    return folder / f"wake-{owner}"
+    return account.with_name(f"{account.stem}{_PIPE}{owner}")

@@ -163,10 +163,19 @@ def test_a_dead_process_that_waited_is_forgotten_with_its_pipe(account: Account,
     assert account.request("a", "1", Resources(cpu=4)) is not None
     process = start(tmp_path, "assert account.request('dead', 't', Resources(cpu=4)) is None; print('ready', flush=True); time.sleep(600)")
     assert [h.run for h in account.holders()] == ["a", "dead"]
-    assert len(list(tmp_path.glob("wake-*"))) == 1
+    assert len(list(tmp_path.glob("*.wake-*"))) == 1
     end(process)
     assert [h.run for h in account.holders()] == ["a"]
-    assert list(tmp_path.glob("wake-*")) == []
+    assert list(tmp_path.glob("*.wake-*")) == []
+
+
+def test_a_dead_process_that_the_book_no_longer_knows_leaves_no_pipe(account: Account, tmp_path: Path) -> None:
+    process = start(tmp_path, "assert account.fileno() >= 0; print('ready', flush=True); time.sleep(600)")
+    assert [h.run for h in account.holders()] == []
+    assert len(list(tmp_path.glob("*.wake-*"))) == 1, "it lives"
+    end(process)
+    assert [h.run for h in account.holders()] == []
+    assert list(tmp_path.glob("*.wake-*")) == []
 
 
 def test_a_stopped_process_that_waits_holds_up_nobody_for_long(account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,5 +394,5 @@ def test_killed_at_random_200_times_nothing_overlaps_and_nothing_leaks(tmp_path:
     everything = account.request("after", "all", Resources(cpu=4, memory=16 * GIB, gpu=2))
     assert everything is not None
     assert [h.run for h in account.holders()] == ["after"]
-    assert len(list(tmp_path.glob("wake-*"))) == 0
+    assert len(list(tmp_path.glob("*.wake-*"))) == 0
     account.close()
