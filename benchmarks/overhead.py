@@ -29,10 +29,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import page
+
 HERE = Path(__file__).parent
 PEERS = ("ray", "dask", "dagster", "prefect", "zenml")
 FORKS = 200
-BEGIN, END = "<!-- overhead: generated, do not edit -->", "<!-- end -->"
 
 
 @dataclass
@@ -246,18 +247,6 @@ def taken_on(arguments: argparse.Namespace) -> str:
     )
 
 
-def write(page: Path, text: str) -> None:
-    """Put a text between the markers of a page, or at its end."""
-    old = page.read_text(encoding="utf-8") if page.exists() else "# Performance\n"
-    block = f"{BEGIN}\n{text}\n{END}"
-    if BEGIN in old:
-        head, rest = old.split(BEGIN, 1)
-        new = head + block + rest.split(END, 1)[1]
-    else:
-        new = f"{old.rstrip()}\n\n{block}\n"
-    page.write_text(new, encoding="utf-8")
-
-
 def main() -> None:
     """Measure, print the table, and write it where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -276,7 +265,7 @@ def main() -> None:
         text += f"\n\nCompiling a chain to Kubeflow's pipeline IR:\n\n{compiled.stdout.strip()}"
     print(text)
     if arguments.output is not None:
-        write(arguments.output, text)
+        page.write(arguments.output, "overhead", text)
 
 
 if __name__ == "__main__":
