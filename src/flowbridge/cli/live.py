@@ -9,7 +9,6 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
-from typing_extensions import Self
 
 from flowbridge.cli.printing import COLOURS, length
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from flowbridge.cli.progress import Progress, StepProgress
     from flowbridge.records.models import TaskRecord, TaskStarted
 
-_BAR = 20
+_BAR = 12
 _AROUND = 6
 _MARKS = {
     "done": "✓",
@@ -81,12 +80,12 @@ class LiveView:
     def _row(self, step: StepProgress, now: float) -> list[Text]:
         state = step.state
         style = COLOURS.get(state, "bright_black")
-        left = self.progress.left_of(step)
+        left = self.progress.left_of(step, now)
         return [
             Text(_MARKS[state], style),
             Text(step.step),
             self._amount(step),
-            Text(_words(step, now), style),
+            Text(_words(step, now if self.progress.is_slow(step, now) else None), style),
             Text(length(step.elapsed(now)) if step.first is not None else "", "dim"),
             Text(f"~{length(left)} left" if left is not None else "", "dim"),
         ]
@@ -100,19 +99,23 @@ class LiveView:
     def _summary(self, steps: list[StepProgress], now: float) -> Text:
         running = sum(len(s.running) for s in steps)
         over = sum(s.over for s in steps)
-        left = self.progress.left() if running else None
+        left = self.progress.left(now) if running else None
         rest = f", about {length(left)} left" if left else ""
         return Text(f"  {over} tasks over, {running} running, {length(now - self.progress.began)}{rest}", "dim")
 
 
-def _words(step: StepProgress, now: float) -> str:
-    """Return what is going on in a step."""
+def _words(step: StepProgress, now: float | None) -> str:
+    """Return what is going on in a step; how long its longest task has been running where `now` is given."""
     words = [f"{n} {state}" for state, n in step.ended.items() if step.total != 1 and state != "done"]
-    if step.running:
-        longest = now - min(step.running.values())
-        words.append(f"{len(step.running)} running, the longest {length(longest)}" if step.total != 1 else "running")
-    elif step.waits_for:
-        words.append(f"waiting for {' and '.join(step.waits_for)}")
+    waits_for = f"waiting for {' and '.join(step.waits_for)}" if step.waits_for else ""
+    if step.running and step.total != 1:
+        words.append(f"{len(step.running)} running" + (f", the longest {length(now - min(step.running.values()))}" if now else ""))
+        if waits_for and step.to_start:
+            words.append(f"{step.to_start} {waits_for}")
+    elif step.running:
+        words.append("running")
+    elif waits_for:
+        words.append(waits_for)
     elif step.state in {"failed", "cancelled", "skipped", "cached"} and step.total == 1:
         words.append(step.state)
     if step.retries:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flowbridge.records.models import Index
 
 Waiting = Callable[[], Mapping[str, tuple[str, ...]]]
+_SLOW = 1.5
 
 
 @dataclass
@@ -46,6 +47,15 @@ class StepProgress:
     def over(self) -> int:
         """Number of tasks that have ended."""
         return sum(self.ended.values())
+
+    @property
+    def to_start(self) -> int:
+        """Number of tasks that have not begun, as far as it is known."""
+        return max(0, (self.total or 0) - self.over - len(self.running))
+
+    def rest(self, each: float, now: float) -> float:
+        """Return the seconds of work left in the running tasks, if each takes that long."""
+        return sum(max(0.0, each - max(0.0, now - began)) for began in self.running.values())
 
     @property
     def state(self) -> str:
@@ -100,10 +110,10 @@ class Progress:
         waits = self._waiting() if self._waiting is not None else {}
         with self._lock:
             for step in self.steps.values():
-                step.waits_for = () if step.running else waits.get(step.step, ())
+                step.waits_for = waits.get(step.step, ())
             return list(self.steps.values())
 
-    def left(self) -> float | None:
+    def left(self, now: float) -> float | None:
         """Return the seconds that the rest may take, from what tasks took so far and in earlier runs; None where that says nothing."""
         with self._lock:
             work = longest = 0.0
@@ -114,17 +124,23 @@ class Progress:
                     continue
                 if each is None:
                     return None
-                work += each * to_come
-                longest = max(longest, each)
+                rest = step.rest(each, now)
+                work += rest + each * (to_come - len(step.running))
+                longest = max(longest, each if to_come > len(step.running) else rest / len(step.running))
             at_once = max(1, sum(len(s.running) for s in self.steps.values()))
-        return max(work / at_once, longest) if work else 0.0
+        return max(work / at_once, longest)
 
-    def left_of(self, step: StepProgress) -> float | None:
+    def left_of(self, step: StepProgress, now: float) -> float | None:
         """Return the seconds that the rest of a step may take."""
         each = self._each(step)
         if each is None or step.total is None or not step.running:
             return None
-        return each * (step.total - step.over) / len(step.running)
+        return (step.rest(each, now) + each * step.to_start) / len(step.running)
+
+    def is_slow(self, step: StepProgress, now: float) -> bool:
+        """Say whether a running task of a step takes clearly longer than others did, or nothing is known of others."""
+        each = self._each(step)
+        return bool(step.running) and (each is None or now - min(step.running.values()) > _SLOW * each)
 
     def _each(self, step: StepProgress) -> float | None:
         """Return how long a task of a step takes: as in this run, else as in earlier ones."""

@@ -1,6 +1,7 @@
 """What is known of a run while it goes on, from events alone."""
 
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -79,7 +80,7 @@ def test_waiting_names_the_resource():
     progress = Progress(GRAPH, waiting=lambda: {"numbers": ("memory",)})
     assert (steps(progress)["numbers"].state, steps(progress)["numbers"].waits_for) == ("waiting", ("memory",))
     progress.hear(started("numbers"))
-    assert (steps(progress)["numbers"].state, steps(progress)["numbers"].waits_for) == ("running", ())
+    assert steps(progress)["numbers"].state == "running"
 
 
 def test_time_left(progress):
@@ -87,9 +88,21 @@ def test_time_left(progress):
     progress.hear(expanded(4))
     progress.hear(started("double", 0))
     progress.hear(started("double", 1))
-    assert progress.left_of(steps(progress)["double"]) == 4.0  # four tasks of two seconds, two at once
-    assert progress.left() == pytest.approx((4 * 2.0 + 1.0) / 2)
-    assert Progress(GRAPH).left() is None
+    double = steps(progress)["double"]
+    assert progress.left_of(double, now=0.0) == 4.0  # four tasks of two seconds, two at once
+    assert progress.left(now=0.0) == pytest.approx((4 * 2.0 + 1.0) / 2)
+    assert Progress(GRAPH).left(now=0.0) is None
+
+
+def test_time_left_goes_down_while_tasks_run(progress):
+    progress.hear(ended("numbers"))
+    progress.hear(expanded(4))
+    progress.hear(started("double", 0, at=10.0))
+    progress.hear(started("double", 1, at=10.5))
+    double = steps(progress)["double"]
+    assert progress.left_of(double, now=11.0) == pytest.approx((1.0 + 1.5 + 2 * 2.0) / 2)
+    assert progress.left(now=11.0) == pytest.approx((1.0 + 1.5 + 2 * 2.0 + 1.0) / 2)
+    assert progress.left_of(double, now=100.0) == pytest.approx(2.0), "what runs over its time takes no time off the others"
 
 
 def test_an_empty_map_is_over(progress):
@@ -117,6 +130,22 @@ def test_drawing(progress):
 
 def test_drawing_names_what_is_waited_for():
     assert "waiting for cpu and memory" in drawn(Progress(GRAPH, waiting=lambda: {"numbers": ("cpu", "memory")}))
+
+
+def test_drawing_tells_how_many_of_a_map_wait_while_others_run():
+    progress = Progress(GRAPH, typical={"double": 2.0}, waiting=lambda: {"double": ("cpu",)})
+    progress.hear(expanded(5))
+    progress.hear(started("double", 0, at=time.time()))
+    progress.hear(started("double", 1, at=time.time()))
+    text = drawn(progress)
+    assert "2 running, 3 waiting for cpu" in text
+    assert "the longest" not in text
+
+
+def test_drawing_tells_of_a_task_that_takes_longer_than_others(progress):
+    progress.hear(expanded(2))
+    progress.hear(started("double", 0, at=time.time() - 100))
+    assert "1 running, the longest 1m 40s" in drawn(progress)
 
 
 def test_drawing_fits_the_terminal():
