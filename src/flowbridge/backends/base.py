@@ -85,7 +85,8 @@ class Submission(Protocol):
 class Backend(Protocol):
     """One way to run flows. Found by name through the entry-point group ``flowbridge.backends``; made without arguments.
 
-    A backend may have two more methods. ``admit(profile, *, max_parallel) -> Profile`` refuses, before anything is written, what cannot be
+    A backend may have three more methods. ``driven_here(profile) -> bool`` tells that its runs go on in processes of this machine: then
+    `run.json` names the process that starts one, and readers can tell when it has died (``RunNative.drivers`` names others in its place). ``admit(profile, *, max_parallel) -> Profile`` refuses, before anything is written, what cannot be
     started here and now (a package is missing), and returns the profile with what it fills in. ``attach(run) -> Submission`` takes up a run
     that another process started.
     """

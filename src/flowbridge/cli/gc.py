@@ -9,7 +9,10 @@ import typer
 from flowbridge.cli import options
 from flowbridge.cli.printing import print_json, print_table, size
 
-HELP = "Show what can go from a store, and remove it with --yes. Runs that have not ended, and runs tagged 'pinned', always stay."
+HELP = (
+    "Show what can go from a store, and remove it with --yes. Runs that have not ended, and runs tagged 'pinned', always stay. "
+    "A run whose driver died has ended; so has one elsewhere of which nothing was heard for 30 days."
+)
 
 
 def gc(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flowbridge.cli import options
 from flowbridge.cli.printing import length, moment, print_json, print_table
+
+if TYPE_CHECKING:
+    from flowbridge.client.run import Run
 
 HELP = "List the runs of a store, newest first."
 
@@ -26,20 +29,23 @@ def runs(
     from flowbridge.client import runs as found
 
     listed = found.runs(flow=flow, status=status, where=where, order_by=sort, limit=limit, store=store, profile=profile)
-    rows = [found.row_of(run) for run in listed]
     if as_json:
-        print_json(rows)
-    elif rows:
-        print_table(("id", "flow", "status", "backend", "created", "took", "params", "metrics"), [_cells(row) for row in rows])
+        print_json([found.row_of(run) for run in listed])
+    elif listed:
+        print_table(("id", "flow", "status", "backend", "created", "took", "params", "metrics"), [_cells(run) for run in listed])
     else:
         print("No runs" + (" match." if any((flow, status, where)) else " in this store yet. Start one: flowbridge run FILE"))
 
 
-def _cells(row: dict[str, Any]) -> list[Any]:
+def _cells(run: Run[Any]) -> list[Any]:
+    from flowbridge.client.runs import row_of
+
+    row = row_of(run)
+    silent = run.message if run.silence is not None else None
     return [
         row["id"],
         row["flow"],
-        row["status"],
+        row["status"] + (f" ({silent})" if silent else ""),
         row["backend"],
         moment(row["created"]),
         length(row["duration"]),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowbridge.artifacts import layout
 from flowbridge.artifacts.collect import GRACE, Entry, Retention, RunFacts, cutoff, runs_to_remove, shares, unreferenced
-from flowbridge.client.marking import facts_of, live_paths, paths_of, runs_of
+from flowbridge.client.marking import live_paths, paths_of, runs_of
 from flowbridge.client.options import open_store, profile_of
 from flowbridge.errors import ConfigError, StoreError, suggest
 from flowbridge.records.files import RunFiles, Runs
@@ -66,7 +66,8 @@ def gc(
 ) -> Plan:
     """Plan what can go from a store, and remove it where asked.
 
-    Runs that have not ended, and runs tagged ``pinned``, always stay.
+    Runs that have not ended, and runs tagged ``pinned``, always stay. A run whose driver died counts as ended; so does one of which nothing
+    was heard for `GIVEN_UP` (30 days) and whose driver cannot be seen from here.
 
     Args:
         retention: Which runs may go; None: no run, only what none refers to.
@@ -196,7 +197,7 @@ def usage_of(store: Store) -> Usage:
     known = Runs(store.content)
     counts: Counter[str] = Counter()
     for files in known.read(known.list()):
-        counts[facts_of(files).flow] += 1
+        counts[files.flow] += 1
         by_flow[files.flow].update((path, sizes[path]) for path in paths_of(store, files) if path in sizes)
     for path, size in sizes.items():
         folder, _, rest = path.partition("/")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flowbridge.artifacts import layout
 from flowbridge.artifacts.collect import RunFacts
 from flowbridge.artifacts.reference import Reference
+from flowbridge.client.lost import state_of
 from flowbridge.errors import ArtifactNotFoundError, RunNotFoundError
 from flowbridge.records.files import Runs
 from flowbridge.records.models import TaskRecord
@@ -23,13 +24,13 @@ _GATHERED = "gathered-"
 def runs_of(store: Store) -> list[tuple[RunFacts, RunFiles]]:
     """Return every run of a store with what retention asks of it."""
     known = Runs(store.content)
-    return [(facts_of(files), files) for files in known.read(known.list())]
+    return [(facts_of(store, files), files) for files in known.read(known.list())]
 
 
-def facts_of(files: RunFiles) -> RunFacts:
+def facts_of(store: Store, files: RunFiles) -> RunFacts:
     """Return what retention asks of a run."""
-    record, end = files.run(), files.ended()
-    return RunFacts(files.flow, files.run_id, record.created, end.state if end is not None else "running", record.tags)
+    record, state = files.run(), state_of(store, files)
+    return RunFacts(files.flow, files.run_id, record.created, "running" if state == "pending" else state, record.tags)
 
 
 def references(files: RunFiles) -> Iterator[Reference]:

@@ -19,6 +19,7 @@ from flowbridge.backends.support import table_gaps
 from flowbridge.client import provenance
 from flowbridge.client.locks import lock_steps, put_locks
 from flowbridge.client.options import RunOptions, open_store
+from flowbridge.engine.drivers import driver_of
 from flowbridge.errors import FlowbridgeError, FlowError, ParameterError, StoreError, StoreUnavailableError, UnsupportedError
 from flowbridge.ir.fingerprint import digest_of, dump
 from flowbridge.packaging.bundle import Bundle, build
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from flowbridge.environments import EnvironmentLock
     from flowbridge.ir.base import JsonValue
     from flowbridge.ir.flow import FlowGraph
+    from flowbridge.records.models import Driver
     from flowbridge.settings import Profile
 
 _SHOWN = 10_000
@@ -64,8 +66,7 @@ def prepare(traced: TracedFlow, params: Mapping[str, Any], profile: Profile, opt
         store = open_store(profile)
         locks = _locks(backend, graph, traced, store)
         record = _record(graph, params, profile, options, bundle, store, traced)
-        if locks:
-            record = record.model_copy(update={"locks": put_locks(locks, store)})
+        record = record.model_copy(update={"locks": put_locks(locks, store), "driver": _driver(backend, profile)})
         files = RunFiles.create(store.content, record)
     return PreparedRun(
         graph=graph,
@@ -105,6 +106,12 @@ def deployment(traced: TracedFlow, params: Mapping[str, Any], profile: Profile, 
 
 def _locks(backend: Backend, graph: FlowGraph, traced: TracedFlow, store: Store) -> dict[str, EnvironmentLock]:
     return lock_steps(graph, traced.functions, store) if getattr(backend, "enters_locks", False) else {}
+
+
+def _driver(backend: Backend, profile: Profile) -> Driver | None:
+    """Return this process, where a run that it starts goes on on this machine."""
+    driven_here = getattr(backend, "driven_here", None)
+    return driver_of() if driven_here is not None and driven_here(profile) else None
 
 
 def gaps_of(backend: Backend, graph: FlowGraph, profile: Profile) -> list[str]:

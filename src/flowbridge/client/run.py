@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.registry import get_backend
+from flowbridge.client import lost
 from flowbridge.client.sources import Source
 from flowbridge.client.tasks import Task, Tasks, by_task, find_node
 from flowbridge.errors import RunFailedError, RunNotFoundError, UsageError
@@ -28,6 +29,7 @@ R = TypeVar("R")
 
 _POLL = 0.2
 _POLL_MOST = 2.0
+_TWO_DAYS = 48
 
 
 class Run(Generic[R]):
@@ -47,6 +49,7 @@ class Run(Generic[R]):
         self._submission = submission
         self._result_class = result_class
         self._end: RunEnd | None = None
+        self._lost: lost.Lost | None = None
         self._tasks: list[Task] | None = None
 
     # --- what it is ----------------------------------------------------------------------------------------------------------
@@ -115,10 +118,12 @@ class Run(Generic[R]):
 
     @property
     def end(self) -> RunEnd | None:
-        """How it ended; None while it has not."""
+        """How it ended; None while it has not. A run whose driver died has ended, though nobody wrote that."""
         if self._end is None:
             self._end = self._files.ended()
-        return self._end
+        if self._end is None and self._lost is None:
+            self._lost = lost.lost(self._files, lambda: self.graph)
+        return self._end or (self._lost.end if self._lost is not None else None)
 
     @property
     def status(self) -> RunState:
@@ -130,8 +135,16 @@ class Run(Generic[R]):
 
     @property
     def message(self) -> str | None:
-        """Why it did not end done, in one sentence."""
-        return self.end.message if self.end is not None else None
+        """Why it did not end done, or that nothing was heard of it for long; None where there is nothing to say."""
+        if self.end is not None:
+            return self.end.message
+        silent = self.silence
+        return f"no word for {_hours(silent)}" if silent is not None else None
+
+    @property
+    def silence(self) -> float | None:
+        """Seconds since its last sign of life, where that is an hour or more and it cannot be seen from here whether it goes on."""
+        return lost.silence(self._files) if self.end is None else None
 
     @property
     def created(self) -> float:
@@ -159,7 +172,7 @@ class Run(Generic[R]):
     def native(self) -> str | None:
         """What the run is called in the system behind the backend, such as a Metaflow pathspec; None where there is none."""
         native = self._files.native()
-        return native.id if native is not None else None
+        return native.id or None if native is not None else None
 
     @property
     def url(self) -> str | None:
@@ -269,6 +282,8 @@ class Run(Generic[R]):
         return tasks
 
     def _attempts(self) -> Iterable[TaskRecord | TaskStarted]:
+        if self._end is None and self._lost is not None:
+            return self._lost.attempts
         return self._files.tasks()
 
     # --- its result ----------------------------------------------------------------------------------------------------------
@@ -302,6 +317,11 @@ class Run(Generic[R]):
         from flowbridge.client.page import page_of  # noqa: PLC0415  (only in notebooks)
 
         return page_of(self)
+
+
+def _hours(seconds: float) -> str:
+    hours = int(seconds // 3600)
+    return f"{hours} h" if hours < _TWO_DAYS else f"{hours // 24} days"
 
 
 def _ended_line(text: str) -> str:

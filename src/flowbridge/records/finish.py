@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from flowbridge.ir.control import MapNode
@@ -32,7 +32,7 @@ def finalise(graph: FlowGraph, files: RunFiles, *, cancelled: bool = False, know
     standing = files.ended()
     if standing is not None:
         return standing
-    book = _Book(graph, files, known if known is not None else files.read_tasks())
+    book = _Book(graph, known if known is not None else files.read_tasks(), files.end)
     book.close(cancelled=cancelled)
     end = book.end(cancelled=cancelled)
     summary = RunSummary(
@@ -41,12 +41,36 @@ def finalise(graph: FlowGraph, files: RunFiles, *, cancelled: bool = False, know
     return files.finish(end, summary)
 
 
-class _Book:
-    """All attempts of a run, by task."""
+def would_end(graph: FlowGraph, attempts: Iterable[Attempt], *, at: float) -> tuple[RunEnd, list[Attempt]]:
+    """Return how a run would be closed that nobody carries on and nobody closed, and all its attempts then. Nothing is written.
 
-    def __init__(self, graph: FlowGraph, files: RunFiles, attempts: Iterable[Attempt]) -> None:
+    Args:
+        graph: The flow.
+        attempts: All that is known.
+        at: When the run gave its last sign of life, in seconds since the epoch.
+    """
+    book = _Book(graph, attempts, lambda record: record.model_copy(update={"finished": at}), left=reasons.abandoned())
+    book.close(cancelled=False)
+    end = book.end(cancelled=False).model_copy(update={"finished": at})
+    return end, [*book.attempts(), *book.begun.values()]
+
+
+class _Book:
+    """All attempts of a run, by task.
+
+    Args:
+        graph: The flow.
+        attempts: All that is known.
+        write: Writes the end of an attempt and returns the one that stands.
+        left: Why tasks that nobody began were not run, where it is no task's doing.
+    """
+
+    def __init__(
+        self, graph: FlowGraph, attempts: Iterable[Attempt], write: Callable[[TaskRecord], TaskRecord], left: Reason | None = None
+    ) -> None:
         self.graph = graph
-        self.files = files
+        self.write = write
+        self.left = left
         self.ended: dict[tuple[str, Index], dict[int, TaskRecord]] = {}
         self.begun: dict[tuple[str, Index, int], TaskStarted] = {}
         self.bad: dict[str, dict[Index, str]] = {}
@@ -85,7 +109,7 @@ class _Book:
             record = self._lost(node, self.begun[node.id, index, attempt])
         else:
             record = reasons.never_ran(node, index, self._why(node, index, cancelled=cancelled), attempt)
-        standing = self.files.end(record)
+        standing = self.write(record)
         tries[standing.attempt] = standing
         self.begun.pop((node.id, index, standing.attempt), None)
         return standing
@@ -110,6 +134,8 @@ class _Book:
             return reasons.upstream(*culprit)
         if cancelled:
             return reasons.cancelled()
+        if self.left is not None:
+            return self.left
         if self.bad:
             return reasons.cancelled("not run, because the run was stopped when another step failed")
         return reasons.cancelled("not run: the run ended before this task was started")

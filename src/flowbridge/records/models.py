@@ -21,6 +21,26 @@ class _WithNumbers(FrozenModel):
     model_config = ConfigDict(ser_json_inf_nan="strings")
 
 
+class Driver(FrozenModel):
+    """A process that a run ends with. All but the id may be empty, where the system tells nothing of the kind.
+
+    Attributes:
+        host: Name of its machine.
+        machine: What tells that machine from others of its name.
+        boot: Which boot of it.
+        space: Which pid namespace, such as that of a container.
+        pid: Its id.
+        started: When it started, in a unit that only tells processes of one id apart.
+    """
+
+    host: str = ""
+    machine: str = ""
+    boot: str = ""
+    space: str = ""
+    pid: int
+    started: int = 0
+
+
 class RunRecord(FrozenModel):
     """``run.json``: what a run is; written once, before anything starts.
 
@@ -35,6 +55,7 @@ class RunRecord(FrozenModel):
         created: Seconds since the epoch.
         on_failure: Whether tasks that do not depend on a failed one still run.
         locks: Of each step that has an environment of its own: the digest of its lock, which the store keeps.
+        driver: The process that started it, where the run goes on on that machine; None: nobody there knows whether it goes on.
     """
 
     id: str
@@ -57,6 +78,7 @@ class RunRecord(FrozenModel):
     on_failure: Literal["finish", "stop"] = "finish"
     origin: str | None = None
     locks: tuple[tuple[str, str], ...] = ()
+    driver: Driver | None = None
 
 
 class Frame(FrozenModel):
@@ -178,11 +200,19 @@ class RunEnd(_WithNumbers):
 
 
 class RunNative(FrozenModel):
-    """``native.json``: where the run is found in the system behind the backend."""
+    """``native.json``: where the run is found in the system behind the backend.
+
+    Attributes:
+        backend: Name of the backend.
+        id: By which it is found there; empty while that is not known.
+        url: Of its page.
+        drivers: The processes that carry it on from here, in place of the one in `run.json`; the run goes on while one of them does.
+    """
 
     backend: str
     id: str
     url: str | None = None
+    drivers: tuple[Driver, ...] = ()
 
 
 class Gathered(FrozenModel):

@@ -39,6 +39,11 @@ def cancelled(what: str = "the run was cancelled") -> Reason:
     return Reason(kind="cancelled", message=what)
 
 
+def abandoned() -> Reason:
+    """The process that would have started the task died."""
+    return Reason(kind="cancelled", message="not run, because the run's driver died before this task was started")
+
+
 def lost(started: TaskStarted) -> Reason:
     """A process began the task and left no result."""
     where = f" on {started.host}" if started.host else ""

@@ -21,6 +21,10 @@ class InlineBackend:
     name = "inline"
     support = TABLE
 
+    def driven_here(self, profile: Profile) -> bool:  # noqa: ARG002  (whatever the settings)
+        """Tell that a run goes on in processes of this machine: it does."""
+        return True
+
     def gaps(self, graph: FlowGraph, profile: Profile) -> list[str]:
         """Return every reason, beyond the support table, why this flow cannot run here; with step names and the way out."""
         return [*secret_gaps(graph), *placement_gaps(graph, profile)]

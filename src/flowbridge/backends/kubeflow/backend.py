@@ -31,6 +31,10 @@ class KubeflowBackend:
     enters_locks = True
     """Pods run steps in the environments that the client locks and keeps in the store."""
 
+    def driven_here(self, profile: Profile) -> bool:
+        """Tell whether a run goes on in processes of this machine: under kfp's own local runner it does."""
+        return options_of(profile).local
+
     def gaps(self, graph: FlowGraph, profile: Profile) -> list[str]:
         """Return every reason, beyond the support table, why this flow cannot run here."""
         return find_gaps(graph, profile)

@@ -20,7 +20,8 @@ from flowbridge.backends.kubeflow.components import RUN
 from flowbridge.backends.kubeflow.local_runner import KEEP
 from flowbridge.backends.kubeflow.pod import OPTIONS, TRUST
 from flowbridge.backends.kubeflow.submit import located, shown_parameters
-from flowbridge.engine.process_tree import is_alive, kill_tree, started_at
+from flowbridge.engine.drivers import driver_of
+from flowbridge.engine.process_tree import is_alive, kill_tree
 from flowbridge.errors import MissingExtraError, UsageError
 from flowbridge.records.finish import finalise
 from flowbridge.records.models import RunNative
@@ -65,7 +66,8 @@ def submit_local(run: PreparedRun) -> LocalSubmission:
         start_new_session=True,
     )
     log.close()
-    run.files.set_native(RunNative(backend="kubeflow", id=f"{PREFIX}{process.pid}-{started_at(process.pid)}"))
+    runner = driver_of(process.pid)
+    run.files.set_native(RunNative(backend="kubeflow", id=f"{PREFIX}{runner.pid}-{runner.started}", drivers=(runner,)))
     return LocalSubmission(run=run, process=process, folder=folder)
 
 

@@ -29,6 +29,10 @@ class MetaflowBackend:
 
     enters_locks = True
 
+    def driven_here(self, profile: Profile) -> bool:  # noqa: ARG002  (whatever the settings)
+        """Tell that a run goes on in processes of this machine: it does."""
+        return True
+
     def gaps(self, graph: FlowGraph, profile: Profile) -> list[str]:
         """Return every reason, beyond the support table, why this flow cannot run here; with step names and the way out."""
         return find_gaps(graph, profile)

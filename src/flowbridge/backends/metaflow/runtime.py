@@ -55,7 +55,7 @@ class Source:
         if not run:
             from flowbridge.backends.metaflow.standalone import make_run  # noqa: PLC0415  (only without flowbridge's own start)
 
-            run = make_run(spec, self.flow, self.store, _folder(spec), native=_run_pathspec())
+            run = make_run(spec, self.flow, self.store, _folder(spec), native=_run_pathspec(), here=_is_here())
         spec.flowbridge_run = run
 
     def task(self, spec: Any, node: str, inputs: Sequence[Any] | None = None) -> None:

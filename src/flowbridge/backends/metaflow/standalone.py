@@ -6,12 +6,15 @@ The flow and its code lie beside the FlowSpec, as `flowbridge compile` wrote the
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.metaflow.lower import lower
+from flowbridge.engine.drivers import driver_of
+from flowbridge.engine.process_tree import read_proc
 from flowbridge.errors import FlowbridgeError, ParameterError
 from flowbridge.ir.fingerprint import digest_of, dump
 from flowbridge.ir.flow import FlowGraph
@@ -22,13 +25,22 @@ from flowbridge.worker.session import open_store
 if TYPE_CHECKING:
     from flowbridge.artifacts.reference import Reference
     from flowbridge.artifacts.store import Store
+    from flowbridge.records.models import Driver
 
 FLOW_SUFFIX = ".flow.json"
 CODE_SUFFIX = ".code.zip"
 
 
-def make_run(spec: Any, flow: str, store_url: str, folder: Path, *, native: str) -> str:
+def make_run(spec: Any, flow: str, store_url: str, folder: Path, *, native: str, here: bool) -> str:
     """Make the record of a run from Metaflow's parameters and the files beside the FlowSpec, and return the run's id.
+
+    Args:
+        spec: The FlowSpec.
+        flow: Name of the flow.
+        store_url: URL of the store.
+        folder: Where the FlowSpec is.
+        native: The run's pathspec in Metaflow.
+        here: This task runs on the machine of whoever started it.
 
     Raises:
         FlowbridgeError: The files are not there.
@@ -53,6 +65,7 @@ def make_run(spec: Any, flow: str, store_url: str, folder: Path, *, native: str)
         host=platform.node(),
         python=platform.python_version(),
         tags=graph.tags,
+        driver=_runtime() if here else None,
     )
     try:
         files = RunFiles.create(store.content, record)
@@ -60,6 +73,13 @@ def make_run(spec: Any, flow: str, store_url: str, folder: Path, *, native: str)
         files = RunFiles(store.content, graph.name, run_id)
     files.set_native(RunNative(backend="metaflow", id=native))
     return run_id
+
+
+def _runtime() -> Driver | None:
+    """Return the process of Metaflow's own runtime, which starts the tasks; None where something else started this one."""
+    parent = os.getppid()
+    words = (read_proc(parent, "cmdline") or b"").split(b"\0")
+    return driver_of(parent) if {b"run", b"resume"} & set(words) else None
 
 
 def _read(path: Path) -> bytes:

@@ -18,9 +18,11 @@ from flowbridge.backends.metaflow.options import options_of
 from flowbridge.backends.metaflow.parameters import argument
 from flowbridge.backends.metaflow.status import native_of, own_error
 from flowbridge.backends.metaflow.variables import HELPER
+from flowbridge.engine.drivers import driver_of
 from flowbridge.engine.process_tree import kill_tree
 from flowbridge.errors import BackendError
 from flowbridge.records.finish import finalise
+from flowbridge.records.models import RunNative
 from flowbridge.records.watch import Watcher
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from flowbridge.backends.base import PreparedRun
     from flowbridge.backends.metaflow.compile import FlowFile
     from flowbridge.backends.metaflow.options import MetaflowOptions
-    from flowbridge.records.models import RunState
+    from flowbridge.records.models import Driver, RunState
 
 _log = logging.getLogger("flowbridge.metaflow")
 _LOOK = 0.25
@@ -69,6 +71,7 @@ class MetaflowSubmission:
         self._helper: subprocess.Popen[bytes] | None = None
         self._sockets: tempfile.TemporaryDirectory[str] | None = None
         self._watcher = Watcher(run.files)
+        self._drivers: tuple[Driver, ...] = ()
 
     # --- what callers do ---------------------------------------------------------------------------------------------------------
 
@@ -118,6 +121,8 @@ class MetaflowSubmission:
         finally:
             os.close(read)
             os.close(write)
+        self._drivers = (driver_of(self._process.pid), driver_of())
+        self._note(RunNative(backend="metaflow", id=""))
         threading.Thread(target=self._listen, name="flowbridge-metaflow-output", daemon=True).start()
         self._wait_for_id()
         threading.Thread(target=self._follow, name="flowbridge-metaflow", daemon=False).start()
@@ -151,7 +156,17 @@ class MetaflowSubmission:
                 self._end_helper()
                 raise BackendError(f"Metaflow did not start the run: {own_error(self._tail)}")
             time.sleep(_LOOK / 10)
-        self._run.files.set_native(native_of(self._file.name, self._id_file.read_text().strip()))
+        self._note(native_of(self._file.name, self._id_file.read_text().strip()))
+
+    def _note(self, native: RunNative) -> None:
+        """Write where the run goes on. A run of which that cannot be written must not go on."""
+        try:
+            self._run.files.set_native(native.model_copy(update={"drivers": self._drivers}))
+        except BaseException:
+            if self._process is not None:
+                kill_tree(self._process.pid)
+            self._end_helper()
+            raise
 
     # --- following ---------------------------------------------------------------------------------------------------------------
 

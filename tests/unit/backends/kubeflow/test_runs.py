@@ -14,6 +14,7 @@ import pytest
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow import rest, submit
 from flowbridge.backends.kubeflow.backend import KubeflowBackend
+from flowbridge.engine.drivers import fate_of_all
 from flowbridge.errors import BackendError, UnsupportedError, UsageError
 from flowbridge.ir.bindings import Constant, FromParameter
 from flowbridge.ir.flow import FlowGraph
@@ -348,10 +349,14 @@ def test_local_run_is_taken_up_by_another_process(tmp_path: Path) -> None:
     flow = FlowGraph(name="long", steps=(step("a", inputs=(("seconds", Constant(value=60)),)),))
     run = prepare(flow, {"a": steps.sleep}, profile(tmp_path, host="local"))
     first: Any = KubeflowBackend().submit(run)
+    native = run.files.native()
+    assert native is not None
+    assert fate_of_all(native.drivers) == "alive"
     other = KubeflowBackend().attach(run)
     assert other.wait(0.2) == "running"
     other.cancel()
     assert first.wait(10) == other.wait(10) == "cancelled"
+    assert fate_of_all(native.drivers) == "gone"
     elsewhere = dataclasses.replace(run, record=run.record.model_copy(update={"host": "elsewhere"}))
     with pytest.raises(UsageError, match="on elsewhere; it can be ended there only"):
         KubeflowBackend().attach(elsewhere)
