@@ -35,7 +35,8 @@ def kill_tree(pid: int, *, also: Callable[[], Iterable[int]] | None = None, pati
     """Kill a process, all its descendants, its process group and its session, and wait until none of them runs.
 
     All are stopped before any is killed, so that none can start another or slip away from a dying parent. This process
-    and its ancestors are spared.
+    and its ancestors are spared. A list of processes is never of one moment: one that was seen dying may have forked another
+    since, so it takes a look without such to be done.
 
     Args:
         pid: The root; it may be dead already.
@@ -45,22 +46,59 @@ def kill_tree(pid: int, *, also: Callable[[], Iterable[int]] | None = None, pati
     Returns:
         Whether none is left.
     """
-    known: set[int] = set()
+    tree = _Tree(pid, also)
     for _ in range(_ROUNDS):
-        new = _members(pid, known, also) - known
-        if not new:
+        new = tree.look() - tree.known
+        if not new and tree.settled:
             break
-        known |= new
-        signal_all(new, signal.SIGSTOP)
-    signal_all(known, signal.SIGKILL)
+        tree.signal(new, signal.SIGSTOP)
+    tree.signal(tree.known, signal.SIGKILL)
     deadline = time.monotonic() + patience
-    while left := _members(pid, known, also):
-        signal_all(left, signal.SIGKILL)
-        known |= left
+    while (left := tree.look()) or not tree.settled:
+        tree.signal(left, signal.SIGKILL)
         if time.monotonic() > deadline:
-            return False
+            return not left
         time.sleep(_PAUSE)
     return True
+
+
+class _Tree:
+    """The processes that belong to a root, as they are found.
+
+    Attributes:
+        known: All that were found so far.
+        settled: In the last look nobody was seen dying who had not been before.
+    """
+
+    def __init__(self, pid: int, also: Callable[[], Iterable[int]] | None) -> None:
+        self.pid = pid
+        self.known: set[int] = set()
+        self.settled = False
+        self._also = also
+        self._dead: set[int] = set()
+        self._groups: set[int] = set()
+
+    def look(self) -> set[int]:
+        """Return the living."""
+        everyone = list(processes())
+        living = [p for p in everyone if p.state not in "ZX"]
+        roots = self.known | {self.pid, *(self._also() if self._also else ())}
+        related = {p.pid for p in everyone if self.pid in (p.pid, p.session, p.group)}
+        spared = _spared(living)
+        found = ((related | roots) & {p.pid for p in living} | _descendants_by_scan(roots, living)) - spared
+        dead = {p.pid for p in everyone if p.state in "ZX" and (p.pid in related or p.parent in roots or p.pid in roots)}
+        self.settled = dead <= self._dead
+        self._dead |= dead
+        self._groups = {p.group for p in living if p.pid in found} & (roots | found) - {p.group for p in living if p.pid in spared}
+        return found
+
+    def signal(self, pids: Iterable[int], number: int) -> None:
+        """Send a signal to some of them, and to the groups that are theirs alone: a group is reached as one, whoever forks meanwhile."""
+        for group in self._groups:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, number)
+        signal_all(pids, number)
+        self.known |= set(pids)
 
 
 def descendants(pid: int) -> set[int]:
@@ -119,13 +157,6 @@ def signal_all(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
-
-
-def _members(pid: int, known: set[int], also: Callable[[], Iterable[int]] | None) -> set[int]:
-    everyone = [p for p in processes() if p.state not in "ZX"]
-    roots = known | {pid, *(also() if also else ())}
-    related = {p.pid for p in everyone if pid in (p.pid, p.session, p.group)} | (roots & {p.pid for p in everyone})
-    return (related | _descendants_by_scan(roots, everyone)) - _spared(everyone)
 
 
 def _spared(everyone: list[ProcessInfo]) -> set[int]:

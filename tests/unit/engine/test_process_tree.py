@@ -81,8 +81,9 @@ def test_members_from_elsewhere_end_with_it() -> None:
     assert alive(members) == []
 
 
-def test_a_process_that_forks_as_fast_as_it_can_ends() -> None:
-    code = "import os, time\nprint(1, flush=True)\nwhile True:\n    if os.fork():\n        time.sleep(0.01)\n        os._exit(0)\n"
+@pytest.mark.parametrize("line", ["", "    os.setpgid(0, 0)\n"])
+def test_a_process_that_forks_as_fast_as_it_can_ends(line: str) -> None:
+    code = f"import os, time\nprint(1, flush=True)\nwhile True:\n    if os.fork():\n        time.sleep(0.01)\n        os._exit(0)\n{line}"
     root = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert root.stdout is not None
     root.stdout.readline()
