@@ -32,7 +32,7 @@ TABLE: Mapping[Feature, Support] = complete(
         Feature.RETRY_DELAY: Native(),
         Feature.TIMEOUT: Emulated("the pod ends the step's processes; Kubernetes' own limit stands ten minutes behind"),
         Feature.ALLOW_FAILURE: Emulated("the task ends well for Kubeflow and failed in flowbridge's records"),
-        Feature.CACHE: Emulated("flowbridge's own cache; Kubeflow's, which knows no code, is off"),
+        Feature.CACHE: Unsupported("results of earlier runs are not looked up yet", "ours", "Drop cache= for now."),
         Feature.CPU: Native(),
         Feature.MEMORY: Native(),
         Feature.MEMORY_MAX: Emulated("the pod may use that much and holds the step to memory=, with more at each try after it ran out"),
