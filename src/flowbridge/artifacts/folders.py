@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+VARIABLE = "FLOWBRIDGE_TASK_FOLDER"
+"""Names the folder of a task to the process that runs it; whoever starts that process removes the folder, however the task ends."""
 _PREFIX = "flowbridge-files-"
 _LOCK = ".owner"
 _mine: tuple[int, Path, IO[bytes]] | None = None
@@ -18,6 +20,18 @@ _mine: tuple[int, Path, IO[bytes]] | None = None
 def temporary_folder() -> Path:
     """Return a new, empty folder."""
     return Path(tempfile.mkdtemp(dir=_base()))
+
+
+def task_folder() -> Path | None:
+    """Return the folder that was named to this process, made by the first who needs it; None: nobody named one."""
+    named = os.environ.get(VARIABLE)
+    return Path(named) if named else None
+
+
+def folder_within(parent: Path, prefix: str) -> Path:
+    """Return a new, empty folder inside another, which is made if need be, for this user alone."""
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
 
 
 def _base() -> Path:

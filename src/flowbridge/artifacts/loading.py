@@ -6,7 +6,7 @@ import base64
 import copy
 import io
 import json
-import tempfile
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, get_args, get_origin
 
 from flowbridge.artifacts import digests, lists, packing
-from flowbridge.artifacts.folders import temporary_folder
+from flowbridge.artifacts.folders import folder_within, temporary_folder
 from flowbridge.artifacts.lazy import LazyList
 from flowbridge.artifacts.reference import Reference
 from flowbridge.artifacts.serializers import registry
@@ -57,6 +57,7 @@ class Loader:
         self.url = url
         self.trust = trust
         self.work: Path | None = None
+        self._made: list[Path] = []
         self._blobs = blobs
         self._kept: OrderedDict[str, Any] = OrderedDict()
 
@@ -98,10 +99,13 @@ class Loader:
         return data
 
     def folder(self) -> Path:  # noqa: D102
-        if self.work is not None:
-            self.work.mkdir(parents=True, exist_ok=True)
-            return Path(tempfile.mkdtemp(prefix="flowbridge-in-", dir=self.work))
-        return temporary_folder()
+        self._made.append(folder_within(self.work, "in-") if self.work is not None else temporary_folder())
+        return self._made[-1]
+
+    def drop_folders(self) -> None:
+        """Remove the folders that were made for values so far."""
+        while self._made:
+            shutil.rmtree(self._made.pop(), ignore_errors=True)
 
     # --- values ---------------------------------------------------------------------------------------------------------------
 

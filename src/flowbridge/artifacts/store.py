@@ -31,6 +31,7 @@ class Store:
         self.trust = trust
         self.cache = cache
         self.blobs = Blobs(content, cache)
+        self._encoding = encoding
         self._saver = Saver(self.blobs, encoding)
         self._loader = Loader(self.blobs, content.url, trust=trust)
 
@@ -79,6 +80,14 @@ class Store:
     @work.setter
     def work(self, folder: Path | None) -> None:
         self._loader.work = folder
+
+    def drop_files(self) -> None:
+        """Remove the files and folders that were loaded so far: whoever got their paths is done with them."""
+        self._loader.drop_folders()
+
+    def apart(self) -> Store:
+        """Return the same store with loaded files of its own, for a task in a process that others read the store in too."""
+        return Store(self.content, trust=self.trust, cache=self.cache, encoding=self._encoding)
 
     # --- values ---------------------------------------------------------------------------------------------------------------
 

@@ -229,7 +229,8 @@ class Loop:
         self.running[task] = running
         numbers = [next(self._numbers) for _ in range(nodes_of(running.node))]
         if self.executor.isolates:
-            running.confine(numbers)
+            folder = self.executor.folder
+            running.confine(numbers, folder / str(numbers[0]) if folder is not None else None)
         else:
             running.members = [Member(number, 0, None, {}) for number in numbers]
         order = WorkOrder(

@@ -225,6 +225,21 @@ def started_at(pid: int) -> int:
         return 0
 
 
+def start_of_now() -> int:
+    """Return what `started_at` says of a process that starts at this moment."""
+    if has_proc():
+        return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+    return int(time.time() * 1000)
+
+
+def kill_descendants_since(start: int) -> None:
+    """Kill the descendants of this process that started at a moment (`start_of_now`) or later, each with all that it started."""
+    own = os.getpid()
+    for pid in descendants(own) - {own}:
+        if started_at(pid) >= start:
+            kill_tree(pid)
+
+
 def is_alive(pid: int, started: int) -> bool:
     """Say whether the process that had this id when it started then still runs; a zombie does not."""
     try:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import socket
 import tempfile
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowbridge.artifacts.folders import VARIABLE
 from flowbridge.engine.limits import Confined, Verdict, confine, gpu_env, kill_tree
 from flowbridge.ir.attempts import with_memory
 from flowbridge.ir.control import MapNode
@@ -61,6 +63,8 @@ class Running:
 
     Attributes:
         resources: What each of its processes may use.
+        scratch: Its temporary files, where they are limited.
+        folder: Files that it loads, and its scratch folder; there only once it needs it.
         growths: How many attempts before it ran out of memory.
         began: When its first process was there, in seconds since the epoch.
         record: How it ended, once known; its processes may take a moment longer to go.
@@ -76,6 +80,7 @@ class Running:
     growths: int = 0
     members: list[Member] = field(default_factory=list)
     scratch: Path | None = None
+    folder: Path | None = None
     began: float | None = None
     record: TaskRecord | None = None
     ending: Reason | None = None
@@ -97,14 +102,21 @@ class Running:
         """Of the process that went wrong first, as far as that can be told."""
         return next((m.exit_code for m in self.members if m.exit_code), self.members[0].exit_code)
 
-    def confine(self, numbers: list[int]) -> None:
-        """Make the limits of each member and what it is started with."""
+    def confine(self, numbers: list[int], folder: Path | None = None) -> None:
+        """Make the limits of each member and what it is started with.
+
+        Args:
+            numbers: Of the launch of each member.
+            folder: Where the task may put files, made when it does; None: one of a name that nobody knows yet.
+        """
         resources = self.resources
+        self.folder = folder or Path(tempfile.gettempdir()) / f"flowbridge-task-{uuid.uuid4().hex}"
         gang = _rendezvous(len(numbers)) if len(numbers) > 1 else {}
         env: dict[str, str] = {}
         if resources.disk is not None:
             self.scratch = Path(tempfile.mkdtemp(prefix="flowbridge-scratch-"))
             env["TMPDIR"] = str(self.scratch)
+        env[VARIABLE] = str(self.scratch or self.folder)
         for rank, number in enumerate(numbers):
             confined = confine(resources, self.lease, label=self.name, scratch=self.scratch)
             own = _place(rank, len(numbers)) if gang else {}
@@ -130,8 +142,9 @@ class Running:
                 member.confined.close()
         if self.lease is not None:
             self.lease.release()
-        if self.scratch is not None:
-            shutil.rmtree(self.scratch, ignore_errors=True)
+        for folder in (self.scratch, self.folder):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def resources_of(node: StepNode | MapNode, growths: int, most: int | None = None) -> Resources:

@@ -10,6 +10,7 @@ import gc
 import os
 import pickle
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -55,10 +56,12 @@ class Template:
     Args:
         channel: To the driver.
         starter: Starts children.
+        folder: Where each child's task has a folder; those of tasks that are ended here are removed here.
     """
 
-    def __init__(self, channel: Channel, starter: Starter) -> None:
+    def __init__(self, channel: Channel, starter: Starter, folder: Path | None = None) -> None:
         self.channel = channel
+        self.folder = folder
         self.starter = starter
         self.children: dict[int, int] = {}
         self.wake_in, self.wake_out = os.pipe()
@@ -145,7 +148,17 @@ class Template:
         for pid in list(self.children):
             kill_tree(pid)
         kill_descendants()
+        self.remove_folders()
         os._exit(0)
+
+    def remove_folders(self) -> None:
+        """Remove the folders of tasks whose driver is gone, and the folder of all when it is empty."""
+        if self.folder is None:
+            return
+        for number in self.children.values():
+            shutil.rmtree(self.folder / str(number), ignore_errors=True)
+        with suppress(OSError):  # it was never made, or another template's tasks have files in it
+            self.folder.rmdir()
 
 
 class Forker:
@@ -247,13 +260,14 @@ class Anew:
         """Do nothing: no process is made ahead."""
 
 
-def be_forked_template(channel: Channel, session: Session, first: WorkOrder, group: Path | None = None) -> None:
+def be_forked_template(channel: Channel, session: Session, first: WorkOrder, folder: Path | None, group: Path | None = None) -> None:
     """Be a template, in a process that was just forked from the driver; never returns.
 
     Args:
         channel: To the driver.
         session: What children work with.
         first: An order of the run.
+        folder: Where each task has a folder.
         group: The cgroup to enter, by which the driver finds whatever is left here.
     """
     try:
@@ -265,7 +279,7 @@ def be_forked_template(channel: Channel, session: Session, first: WorkOrder, gro
         warm(session, first)
         rehearsal = Rehearsal(session, first)
         rehearsal.run()
-        Template(channel, Forker(channel, lambda: session, rehearsal.run)).serve(unsafe_to_fork())
+        Template(channel, Forker(channel, lambda: session, rehearsal.run), folder).serve(unsafe_to_fork())
     except BaseException as error:  # noqa: BLE001  (this process must not go on as a second driver)
         sys.stderr.write(f"flowbridge: the template process failed: {type(error).__name__}: {error}\n")
     finally:
@@ -297,15 +311,15 @@ def main() -> int:
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     setup: TemplateSetup = pickle.loads(channel.receive_long())
     if not setup.fork:
-        Template(channel, Anew(setup)).serve([])
+        Template(channel, Anew(setup), setup.folder).serve([])
     functions = functions_of(setup)
     if setup.shares_store:
         session = session_of(setup, functions)
         warm(session, setup.first, setup.serves)
         rehearsal = Rehearsal(session, setup.first)
         rehearsal.run()
-        Template(channel, Forker(channel, lambda: session, rehearsal.run)).serve(unsafe_to_fork())
-    Template(channel, Forker(channel, lambda: session_of(setup, functions))).serve(unsafe_to_fork())
+        Template(channel, Forker(channel, lambda: session, rehearsal.run), setup.folder).serve(unsafe_to_fork())
+    Template(channel, Forker(channel, lambda: session_of(setup, functions)), setup.folder).serve(unsafe_to_fork())
     return 0
 
 

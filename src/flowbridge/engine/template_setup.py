@@ -34,6 +34,7 @@ class TemplateSetup:
         path: Import path of the driver.
         fork: Import the flow and fork; else start a new Python for each task.
         shares_store: The store may be opened before a fork: it is a folder of this machine, so there are no connections and no threads.
+        folder: Where each task has a folder, named for the number of its launch.
         only: Ids of the steps that run with the interpreter of this template; None: all but those that have one of their own.
     """
 
@@ -45,6 +46,7 @@ class TemplateSetup:
     fork: bool = True
     shares_store: bool = False
     only: frozenset[str] | None = None
+    folder: Path | None = None
 
     def serves(self, step: str) -> bool:
         """Say whether a step runs here."""

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowbridge.artifacts.folders import folder_within, task_folder
 from flowbridge.errors import FlowbridgeError, UsageError
 from flowbridge.ir.resources import Resources
 from flowbridge.records.models import Saved
@@ -67,7 +68,8 @@ class Context:
         """A local folder of this task's own, made on first use and removed when the task ends."""
         with self._lock:
             if self._scratch is None:
-                self._scratch = Path(tempfile.mkdtemp(prefix=f"flowbridge-{self.step}-".replace("/", "_")))
+                prefix, folder = f"flowbridge-{self.step}-".replace("/", "_"), task_folder()
+                self._scratch = Path(tempfile.mkdtemp(prefix=prefix)) if folder is None else folder_within(folder, prefix)
             return self._scratch
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flowbridge.artifacts.folders import task_folder
 from flowbridge.worker import logs
 from flowbridge.worker.execute import accompany
 from flowbridge.worker.run import told_of
@@ -27,11 +28,14 @@ def run_member(order: WorkOrder, rank: int, *, session: Session) -> Reason | Non
     run = session.run(order)
     node = run.graph.steps_by_id[order.step]
     spool = member_spool(order.flow, order.run, order.step, order.index, order.attempt, rank)
+    run.store.work = task_folder()
     with logs.FdCapture(lambda _part, _data: None, spool, echo=False, follow=False):
         try:
             accompany(run, node, order)
         except BaseException as error:  # noqa: BLE001  (whatever a step raises, SystemExit included, ends the task and is told)
             return told_of(error, run, node, order)
+        finally:
+            run.store.drop_files()
     return None
 
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from flowbridge.artifacts.folders import task_folder
 from flowbridge.errors import FlowbridgeError, StoreError
 from flowbridge.ir.attempts import is_last, memory_at
 from flowbridge.ir.control import MapNode
@@ -49,6 +50,7 @@ def run_task(order: WorkOrder, *, session: Session | None = None) -> TaskRecord:
     told: dict[str, Any] = {}
     capture = _capture(session, run, order, node)
     record = _cancelled(order)
+    run.store.work = task_folder()
     try:
         with capture:
             try:
@@ -62,6 +64,8 @@ def run_task(order: WorkOrder, *, session: Session | None = None) -> TaskRecord:
             )
     except StoreError as error:  # the last of the log could not be written; the outputs are safe, and the record may still be
         sys.stderr.write(f"flowbridge: the log of {reasons.task_name(order.step, order.index)} is not complete: {error}\n")
+    finally:
+        run.store.drop_files()
     standing = run.files.end(record)
     if interrupted:
         raise KeyboardInterrupt

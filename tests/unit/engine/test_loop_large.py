@@ -23,6 +23,7 @@ class Instant:
     """Ends every task when it is started, and looks at memory now and then."""
 
     isolates = True
+    folder = None
 
     def __init__(self) -> None:
         self.notes: list[str] = []

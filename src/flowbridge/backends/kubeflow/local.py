@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowbridge.artifacts.folders import VARIABLE as TASK_FOLDER
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.components import RUN
@@ -59,7 +60,7 @@ def submit_local(run: PreparedRun) -> LocalSubmission:
             KEEP if run.wait else "remove",
         ],
         cwd=folder,
-        env=_environment(run),
+        env={**_environment(run), TASK_FOLDER: str(folder / "tasks")},
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowbridge.artifacts.folders import VARIABLE as TASK_FOLDER
+from flowbridge.artifacts.folders import folder_within, task_folder
 from flowbridge.engine.endings import died, over_limit, timed_out
 from flowbridge.engine.limits import confine, kill_tree
 from flowbridge.ir.attempts import OUT_OF_MEMORY, growths_of, is_last, with_memory
@@ -86,8 +90,9 @@ def _in_child(order: WorkOrder, run: RunSession, node: StepNode, python: str) ->
         resources = resources.model_copy(update={"disk": None})
     confined = confine(resources, None, label=reasons.task_name(order.step, order.index), scratch=scratch)
     killed, began = _oom_kills(), time.time()
+    folder = folder_within(task_folder() or Path(tempfile.gettempdir()), "flowbridge-task-")
     try:
-        code, late = _wait([python, "-m", "flowbridge.worker", order.model_dump_json()], node, confined, scratch)
+        code, late = _wait([python, "-m", "flowbridge.worker", order.model_dump_json()], node, confined, scratch, folder)
         standing = run.files.attempt(order.step, order.index, order.attempt)
         if standing is not None:
             return standing
@@ -95,12 +100,13 @@ def _in_child(order: WorkOrder, run: RunSession, node: StepNode, python: str) ->
         reason = _reason(node, resources, confined, code=code, late=late, kernel=_oom_kills() > killed)
     finally:
         confined.close()
+        shutil.rmtree(folder, ignore_errors=True)
     return run.files.end(_died(order, node, reason, began))
 
 
-def _wait(command: list[str], node: StepNode, confined: Confined, scratch: Path | None) -> tuple[int, bool]:
+def _wait(command: list[str], node: StepNode, confined: Confined, scratch: Path | None, folder: Path) -> tuple[int, bool]:
     """Start the worker and wait for its end; past the step's time its whole tree is killed."""
-    env = {**os.environ, **({"TMPDIR": str(scratch)} if scratch is not None else {})}
+    env = {**os.environ, TASK_FOLDER: str(scratch or folder), **({"TMPDIR": str(scratch)} if scratch is not None else {})}
     prepare: Callable[[], None] = confined.prepare_child
     with subprocess.Popen(command, env=env, preexec_fn=prepare) as process:  # noqa: PLW1509  (one thread here)
         confined.watch(process.pid)

@@ -67,6 +67,7 @@ class Surroundings:
         session: Of the worker.
         profile: Settings.
         here: The task runs on this machine, not in a container of its own: the machine's account is asked first.
+        folder: Where supervisors have a folder each, named for their process; None: the task's files are in one of its own.
         gang: Of a task whose nodes are containers of their own.
     """
 
@@ -74,6 +75,7 @@ class Surroundings:
     profile: Profile
     here: bool = True
     gang: Gang | None = None
+    folder: Path | None = None
 
 
 def attempt(order: WorkOrder, node: StepNode | MapNode, around: Surroundings) -> TaskRecord:
@@ -113,7 +115,8 @@ class _Attempt:
         """Start all members, and wait for them."""
         run = self.around.session.run(self.order)
         count = nodes_of(self.node) if self.around.here else 1
-        self.running.confine(list(range(count)))
+        folder = self.around.folder
+        self.running.confine(list(range(count)), folder / str(os.getpid()) if folder is not None else None)
         self.running.began = time.time()
         for member in self.running.members:
             member.pid = self.fork(member)

@@ -25,6 +25,8 @@ from flowbridge.worker.order import WorkOrder
 from flowbridge.worker.session import RunSession
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flowbridge.ir.flow import StepNode
     from flowbridge.records.models import Index, TaskRecord
     from flowbridge.settings import Profile
@@ -71,9 +73,9 @@ class Request:
         gang = data.get("gang")
         return cls(**{**data, "place": tuple(data["place"]), "origins": tuple(data["origins"]), "gang": tuple(gang) if gang else None})
 
-    def around(self, session: Session, profile: Profile) -> Surroundings:
-        """Return what the task shares with others of its process."""
-        return Surroundings(session, profile, here=self.here, gang=Gang(*self.gang) if self.gang else None)
+    def around(self, session: Session, profile: Profile, folder: Path | None = None) -> Surroundings:
+        """Return what the task shares with others of its process, its files in `folder`."""
+        return Surroundings(session, profile, here=self.here, gang=Gang(*self.gang) if self.gang else None, folder=folder)
 
     def data(self) -> dict[str, Any]:
         """Return the request as JSON's data."""

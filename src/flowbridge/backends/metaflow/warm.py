@@ -11,9 +11,11 @@ import array
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.metaflow.attempt import Surroundings
@@ -103,6 +105,12 @@ class Helper:
             channel = self.running.pop(pid, None)
             if channel is not None:
                 channel.close()
+                self.remove_folder(pid)
+
+    def remove_folder(self, pid: int) -> None:
+        """Remove the files of a task whose supervisor is gone; it did so itself unless it was killed."""
+        if self.around.folder is not None:
+            shutil.rmtree(self.around.folder / str(pid), ignore_errors=True)
 
     def be_supervisor(self, channel: socket.socket) -> None:
         """Do what one task asks for; never returns."""
@@ -136,7 +144,7 @@ class Helper:
         request = Request.of(data["request"])
         session = self.around.session if self.shares_store else Session()
         try:
-            return perform(request, request.around(session, self.around.profile)).data()
+            return perform(request, request.around(session, self.around.profile, self.around.folder)).data()
         except Exception as error:  # noqa: BLE001  (told to the task's process, which raises it)
             return {"error": f"{type(error).__name__}: {error}"}
 
@@ -145,6 +153,8 @@ class Helper:
         for pid in self.running:
             kill_tree(pid)
         kill_descendants()
+        for pid in self.running:
+            self.remove_folder(pid)
 
 
 def _received(channel: socket.socket) -> tuple[bytes, list[int]]:
@@ -179,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listener.bind(path)
         listener.listen(128)
         os.write(1, b"ready\n")
-        around = Surroundings(session, load_profile(overrides={"store": store}))
+        around = Surroundings(session, load_profile(overrides={"store": store}), folder=Path(path).with_name("tasks"))
         Helper(listener, driver, around, shares_store=opened.content.local).serve()
     return 0
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Union
 from flowbridge.engine.limits import ChildSetup
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flowbridge.ir.control import MapNode
     from flowbridge.ir.flow import StepNode
     from flowbridge.records.models import TaskRecord
@@ -72,10 +74,12 @@ class Executor(Protocol):
     Attributes:
         isolates: Each task has its own process, so several run at once, and limits and timeouts can be held.
         notes: What the user should know about how tasks are run here; grows while running.
+        folder: Where each task has a folder named for the number of its launch, made when the task needs one; None: tasks have none.
     """
 
     isolates: bool
     notes: list[str]
+    folder: Path | None
 
     def start(self, launch: Launch) -> None:
         """Start a task. What becomes of it is told by `poll`."""

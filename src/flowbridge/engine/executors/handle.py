@@ -21,6 +21,8 @@ from flowbridge.errors import BackendError
 from flowbridge.records.models import TaskRecord
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flowbridge.engine.template_setup import TemplateSetup
     from flowbridge.worker.order import WorkOrder
     from flowbridge.worker.session import Session
@@ -55,8 +57,8 @@ class TemplateHandle:
         channel.socket.setblocking(False)  # noqa: FBT003  (as the socket module has it)
 
     @classmethod
-    def fork(cls, session: Session, first: WorkOrder) -> TemplateHandle:
-        """Fork a template off this process, which must be safe to fork."""
+    def fork(cls, session: Session, first: WorkOrder, folder: Path | None = None) -> TemplateHandle:
+        """Fork a template off this process, which must be safe to fork; tasks have their folders in `folder`."""
         ours, theirs = Channel.pair()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -64,7 +66,7 @@ class TemplateHandle:
         pid = os.fork()
         if pid == 0:
             ours.close()
-            be_forked_template(theirs, session, first, group.folder if group is not None else None)
+            be_forked_template(theirs, session, first, folder, group.folder if group is not None else None)
         theirs.close()
         return cls(ours, pid, group)
 

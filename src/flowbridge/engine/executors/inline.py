@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.engine.executors.base import Began, Ended, Happening, Launch, Told
+from flowbridge.engine.process_tree import kill_descendants_since, start_of_now
 from flowbridge.worker.run import run_task
 from flowbridge.worker.session import Session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flowbridge.artifacts.store import Store
     from flowbridge.ir.flow import FlowGraph
 
@@ -27,19 +30,22 @@ class InlineExecutor:
 
     def __init__(self, store: Store, graph: FlowGraph, functions: Mapping[str, Callable[..., Any]] | None) -> None:
         self.notes: list[str] = []
-        self._session = Session(store, functions=functions, graph=graph, capture="python")
+        self.folder: Path | None = None
+        self._session = Session(store.apart(), functions=functions, graph=graph, capture="python")
         self._happened: deque[Happening] = deque()
 
     def start(self, launch: Launch) -> None:
         """Run a task.
 
         Raises:
-            KeyboardInterrupt: The user stopped it; its record says cancelled.
+            KeyboardInterrupt: The user stopped it; its record says cancelled, and the processes that it started are ended.
         """
+        start = start_of_now()
         self._happened.append(Began(launch.number, os.getpid()))
         try:
             record = run_task(launch.order, session=self._session)
         except KeyboardInterrupt:
+            kill_descendants_since(start)
             self._happened += [Told(launch.number, None), Ended(launch.number, None)]
             raise
         self._happened += [Told(launch.number, record), Ended(launch.number, 0)]

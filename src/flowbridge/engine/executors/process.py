@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import select
+import shutil
 import sys
+import tempfile
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +46,7 @@ class ProcessExecutor:
 
     def __init__(self, run: PreparedRun, backend: str, *, fork: bool = CAN_FORK) -> None:
         self.notes: list[str] = []
+        self.folder: Path | None = Path(tempfile.gettempdir()) / f"flowbridge-run-{uuid.uuid4().hex}"
         self._run = run
         self._fork = fork
         self._cannot_fork: set[Path | None] = set()
@@ -67,7 +71,7 @@ class ProcessExecutor:
         if not self._forks(None) or unsafe_to_fork() or not run.store.content.local or run.functions is None:
             return TemplateHandle.start(self._setup(None))
         session = Session(run.store, functions=run.functions, graph=run.graph, capture="spool")
-        return TemplateHandle.fork(session, self._first)
+        return TemplateHandle.fork(session, self._first, self.folder)
 
     def _forks(self, python: Path | None) -> bool:
         return self._fork and python not in self._cannot_fork
@@ -78,7 +82,15 @@ class ProcessExecutor:
         path = tuple(sys.path) if python is None else own_paths()
         only = frozenset(step for step, at in self._pythons.items() if at == python) if python is not None else None
         return TemplateSetup(
-            self._first, run.graph, run.profile, bundle, path, fork=self._forks(python), shares_store=run.store.content.local, only=only
+            self._first,
+            run.graph,
+            run.profile,
+            bundle,
+            path,
+            fork=self._forks(python),
+            shares_store=run.store.content.local,
+            only=only,
+            folder=self.folder,
         )
 
     def start(self, launch: Launch) -> None:
@@ -125,3 +137,5 @@ class ProcessExecutor:
         """End every process that this executor started, with all that those started."""
         for template in self._templates.values():
             template.close()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)

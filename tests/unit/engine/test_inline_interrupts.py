@@ -1,0 +1,75 @@
+"""A run in one process that is interrupted: what the step started goes with it, what was there before stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flowbridge.engine.process_tree import is_alive, started_at
+
+FLOW = """
+import os, subprocess, sys, time
+from pathlib import Path
+from flowbridge import flow, step
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+NEST = [sys.executable, "-c", f"import subprocess, sys, time; print(subprocess.Popen({SLEEP!r}).pid, flush=True); time.sleep(600)"]
+
+@step
+def starts(folder: str) -> None:
+    child = subprocess.Popen(NEST, stdout=subprocess.PIPE, text=True)
+    own_session = subprocess.Popen(SLEEP, start_new_session=True)
+    assert child.stdout is not None
+    grandchild = child.stdout.readline().strip()
+    Path(folder, "part").write_text(f"{child.pid} {own_session.pid} {grandchild}")
+    Path(folder, "part").rename(Path(folder, "pids"))
+    time.sleep(600)
+
+@flow
+def starting(folder: str) -> None:
+    starts(folder)
+
+if __name__ == "__main__":
+    before = subprocess.Popen(SLEEP, stdout=subprocess.DEVNULL)
+    Path(sys.argv[1], "before").write_text(str(before.pid))
+    time.sleep(0.1)
+    print(starting.options(backend="inline").run(sys.argv[1]).status, flush=True)
+"""
+
+
+def eventually(holds: object, patience: float = 60.0) -> bool:
+    deadline = time.monotonic() + patience
+    while not holds():  # type: ignore[operator]
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_the_step_started_is_ended(tmp_path: Path, number: int) -> None:
+    (tmp_path / "starting.py").write_text(FLOW)
+    env = {**os.environ, "FLOWBRIDGE_STORE": str(tmp_path / "store"), "FLOWBRIDGE_ACCOUNT_DIR": str(tmp_path / "account")}
+    command = [sys.executable, "starting.py", str(tmp_path)]
+    started: dict[int, int] = {}
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as driver:
+        try:
+            assert eventually((tmp_path / "pids").exists)
+            before = int((tmp_path / "before").read_text())
+            started = {int(pid): started_at(int(pid)) for pid in [*(tmp_path / "pids").read_text().split(), before]}
+            assert len(started) == 4
+            assert all(started.values())
+            driver.send_signal(number)
+            assert driver.communicate(timeout=60)[0] == "cancelled\n"
+            assert [pid for pid, at in started.items() if is_alive(pid, at)] == [before]
+        finally:
+            driver.kill()
+            for pid, at in started.items():
+                if is_alive(pid, at):
+                    os.kill(pid, signal.SIGKILL)
