@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from flowbridge.errors import ConfigError
 from flowbridge.settings import load_profile
+from flowbridge.worker.containers import ENGINES, engine_here
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from flowbridge.ir.flow import FlowGraph, StepNode
     from flowbridge.settings import Profile
@@ -24,6 +25,15 @@ def secret_gaps(graph: FlowGraph) -> Iterator[str]:
             if secret.name not in os.environ and secret.env not in os.environ:
                 where = f"set the environment variable {secret.name} where the flow is started"
                 yield f"step {node.id}: the secret {secret.name!r} is not there: {where}."
+
+
+def container_gaps(steps: Iterable[StepNode]) -> Iterator[str]:
+    """Yield one sentence if some of the steps that run here are programs in images, and nothing here runs containers."""
+    names = [node.id for node in steps if node.container is not None]
+    if names and engine_here() is None:
+        which = f"step {names[0]} runs a program in an image" if len(names) == 1 else f"the steps {', '.join(names)} run programs in images"
+        way = "install one, or run the flow on a backend whose system runs containers, such as 'kubeflow' with a server"
+        yield f"{which}, which takes {' or '.join(ENGINES)}, and neither is installed here: {way}."
 
 
 def placement_gaps(graph: FlowGraph, profile: Profile) -> Iterator[str]:

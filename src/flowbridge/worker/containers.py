@@ -96,13 +96,18 @@ def _start(node: StepNode, container: ContainerSpec, folder: Path, command: list
         raise ProgramFailedError(f"the program of step {node.id} ended with exit code {done.returncode}: {' '.join(command)}")
 
 
+def engine_here() -> str | None:
+    """Return the path of what runs containers on this machine; None where nothing does."""
+    return next(filter(None, map(shutil.which, ENGINES)), None)
+
+
 def engine_command(image: str, folder: Path, command: list[str], variables: Mapping[str, str], step: str) -> list[str]:
     """Return the command that runs a program in an image with what podman or docker is here, its files at the same paths inside.
 
     Raises:
         NoContainerEngineError: Neither is.
     """
-    engine = next(filter(None, map(shutil.which, ENGINES)), None)
+    engine = engine_here()
     if engine is None:
         raise NoContainerEngineError(
             f"step {step} runs in the image {image!r}, which takes podman or docker, and neither is installed here; "

@@ -242,3 +242,25 @@ def test_a_terminal_shows_a_table_that_moves(flowbridge):
     assert re.search(r"━+.* 5/5", text)
     assert "7 tasks over, 0 running" in text
     assert "Result: 20" in text
+
+
+PROGRAMS = """
+from pathlib import Path
+from flowbridge import container_step, flow
+
+resize = container_step(image="busybox", command=["true", "{outputs.done}"], outputs={"done": Path}, name="resize")
+
+@flow
+def pictures() -> Path:
+    return resize()
+"""
+
+
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_programs_that_nothing_here_can_start_are_noticed_before(flowbridge, verb):
+    (flowbridge.folder / "programs.py").write_text(PROGRAMS)
+    done = flowbridge(verb, "programs.py", code=2, PATH=str(flowbridge.folder))
+    told = done.stdout + done.stderr
+    assert "resize" in told
+    assert "podman or docker" in told
+    assert not flowbridge.written

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flowbridge.backends.inline.compile import compile_flow
 from flowbridge.backends.inline.status import notes_of
 from flowbridge.backends.inline.support import TABLE
-from flowbridge.engine.here import placement_gaps, secret_gaps
+from flowbridge.engine.here import container_gaps, placement_gaps, secret_gaps
 
 if TYPE_CHECKING:
     from flowbridge.backends.base import Compiled, PreparedRun, Submission
@@ -27,7 +27,7 @@ class InlineBackend:
 
     def gaps(self, graph: FlowGraph, profile: Profile) -> list[str]:
         """Return every reason, beyond the support table, why this flow cannot run here; with step names and the way out."""
-        return [*secret_gaps(graph), *placement_gaps(graph, profile)]
+        return [*secret_gaps(graph), *container_gaps(graph.steps), *placement_gaps(graph, profile)]
 
     def notes(self, graph: FlowGraph, profile: Profile) -> list[str]:  # noqa: ARG002
         """Return what of the flow is done in a way of its own here."""

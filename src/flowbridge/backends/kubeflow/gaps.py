@@ -12,6 +12,7 @@ from flowbridge.backends.kubeflow.size import ARGO_LIMIT, COMFORTABLE_TASKS, Par
 from flowbridge.backends.kubeflow.soft import soft_nodes
 from flowbridge.backends.kubeflow.support import TABLE
 from flowbridge.backends.support import table_gaps
+from flowbridge.engine.here import container_gaps
 from flowbridge.errors import suggest
 from flowbridge.ir.graph import regions
 
@@ -33,6 +34,8 @@ def find_gaps(graph: FlowGraph, profile: Profile) -> list[str]:
 
         return [*found, *vertex_gaps(graph, profile, options)]
     found += _store_gaps(profile, options)
+    if options.local:
+        found += container_gaps(graph.steps)
     if options.address is not None and not found and not table_gaps(graph, TABLE):
         found += size_gaps(graph, compile_flow(graph, profile))
     return found

@@ -8,7 +8,7 @@ from flowbridge.backends.local.compile import compile_flow
 from flowbridge.backends.local.resources import resource_gaps, store_gaps
 from flowbridge.backends.local.status import notes_of
 from flowbridge.backends.local.support import TABLE
-from flowbridge.engine.here import placement_gaps, secret_gaps
+from flowbridge.engine.here import container_gaps, placement_gaps, secret_gaps
 
 if TYPE_CHECKING:
     from flowbridge.backends.base import Compiled, PreparedRun, Submission
@@ -29,7 +29,13 @@ class LocalBackend:
 
     def gaps(self, graph: FlowGraph, profile: Profile) -> list[str]:
         """Return every reason, beyond the support table, why this flow cannot run here; with step names and the way out."""
-        return [*resource_gaps(graph, profile), *secret_gaps(graph), *placement_gaps(graph, profile), *store_gaps(profile)]
+        return [
+            *resource_gaps(graph, profile),
+            *secret_gaps(graph),
+            *container_gaps(graph.steps),
+            *placement_gaps(graph, profile),
+            *store_gaps(profile),
+        ]
 
     def notes(self, graph: FlowGraph, profile: Profile) -> list[str]:
         """Return what to know about this machine and this flow."""

@@ -14,6 +14,7 @@ from flowbridge.backends.metaflow.place import PlaceError, compute_of, place_nam
 from flowbridge.backends.metaflow.resources import MOST_RETRIES, raw, raw_of_flow
 from flowbridge.backends.metaflow.schedule import cron_for
 from flowbridge.engine.capacity import Capacity
+from flowbridge.engine.here import container_gaps
 from flowbridge.errors import suggest
 
 if TYPE_CHECKING:
@@ -37,11 +38,19 @@ def find_gaps(graph: FlowGraph, profile: Profile) -> list[str]:
             found.append(f"{error}.")
             continue
         found.extend(_of_step(graph, node, compute, profile, options))
+    found.extend(container_gaps(node for node in graph.steps if _runs_here(node, profile, options)))
     found.extend(_of_flow(graph, profile, options))
     found.extend(_raw_gaps(graph))
     found.extend(configuration_gaps(graph, options, computes_of(graph, profile, options)))
     found.extend(_size_gaps(graph))
     return found
+
+
+def _runs_here(node: StepNode, profile: Profile, options: MetaflowOptions) -> bool:
+    try:
+        return compute_of(node, profile, options) == "local"
+    except PlaceError:  # told by itself
+        return False
 
 
 def computes_of(graph: FlowGraph, profile: Profile, options: MetaflowOptions) -> set[Compute]:
