@@ -119,7 +119,7 @@ class Running:
         env[VARIABLE] = str(self.scratch or self.folder)
         for rank, number in enumerate(numbers):
             confined = confine(resources, self.lease, label=self.name, scratch=self.scratch)
-            own = _place(rank, len(numbers)) if gang else {}
+            own = place(rank, len(numbers)) if gang else {}
             self.members.append(Member(number, rank, confined, {**env, **gpu_env(self.lease, rank), **gang, **own}))
 
     def note_limits(self, member: Member) -> None:
@@ -169,30 +169,40 @@ def nodes_of(node: StepNode | MapNode) -> int:
 
 
 def _rendezvous(size: int) -> dict[str, str]:
-    """Return the variables by which the members of a gang find each other, for `torch.distributed` and `torchrun` alike."""
+    """Return the variables by which the members of a gang on this machine find each other."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    address, count = "127.0.0.1", str(size)
+        return rendezvous("127.0.0.1", probe.getsockname()[1], size)
+
+
+def rendezvous(address: str, port: int, size: int) -> dict[str, str]:
+    """Return the variables by which the members of a gang find each other, for `torch.distributed` and `torchrun` alike.
+
+    Args:
+        address: Of the first member.
+        port: There.
+        size: Number of members.
+    """
+    count = str(size)
     return {
         "MASTER_ADDR": address,
-        "MASTER_PORT": port,
+        "MASTER_PORT": str(port),
         "WORLD_SIZE": count,
         "NNODES": count,
         "PET_MASTER_ADDR": address,
-        "PET_MASTER_PORT": port,
+        "PET_MASTER_PORT": str(port),
         "PET_NNODES": count,
     }
 
 
-def _place(rank: int, size: int) -> dict[str, str]:
+def place(rank: int, size: int) -> dict[str, str]:
     """Return the variables that tell a member its place. Each sees its own GPUs only, so it is the first and only one of its node."""
-    place = str(rank)
+    own = str(rank)
     return {
-        "RANK": place,
-        "NODE_RANK": place,
-        "GROUP_RANK": place,
-        "PET_NODE_RANK": place,
+        "RANK": own,
+        "NODE_RANK": own,
+        "GROUP_RANK": own,
+        "PET_NODE_RANK": own,
         "LOCAL_RANK": "0",
         "LOCAL_WORLD_SIZE": "1",
         "GROUP_WORLD_SIZE": str(size),

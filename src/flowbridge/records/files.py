@@ -121,6 +121,10 @@ class RunFiles:
         """Write that an attempt began, unless somebody did: for schedulers that do not count attempts themselves."""
         return self._create(self._task(started.step, started.index, started.attempt, "start"), seal(started))
 
+    def claim_member(self, started: TaskStarted, rank: int) -> bool:
+        """Write that a member of a gang began, unless it did before: a member that is started anew cannot join the others again."""
+        return self._create(self._task(started.step, started.index, started.attempt, f"member{rank}"), seal(started))
+
     def started(self, step: str, index: Index, attempt: int) -> TaskStarted | None:
         """Return the record of an attempt's start."""
         return self._read(self._task(step, index, attempt, "start"), TaskStarted)

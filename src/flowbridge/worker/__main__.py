@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from flowbridge.errors import FlowbridgeError
 from flowbridge.records.models import TaskRecord, TaskStarted
+from flowbridge.worker.gang import run_far_member
 from flowbridge.worker.order import WorkOrder
 from flowbridge.worker.run import run_task
 from flowbridge.worker.session import Session
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         session = Session()
         order = _order(given, session)
+        if given.rank:
+            return 0 if run_far_member(order, given.rank, session=session) is None else 1
         record = run_task(order, session=session)
     except (FlowbridgeError, ValidationError) as error:
         sys.stderr.write(f"flowbridge worker: {error}\n")
@@ -51,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--attempt", default="0", help="counted from 0; 'next': the first one that nobody has begun")
     parser.add_argument("--backend", default="local")
     parser.add_argument("--native", help="the task's name in the system that started it")
+    parser.add_argument("--rank", type=int, default=0, help="of a gang: which member this is; only the first, 0, writes the record")
     return parser
 
 

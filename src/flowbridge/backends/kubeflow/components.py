@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.kubeflow.bootstrap import COMMAND, MARKER
 from flowbridge.backends.kubeflow.emit import compact
+from flowbridge.backends.kubeflow.gang.template import GANG, gang_template
 from flowbridge.backends.kubeflow.names import Names
 from flowbridge.backends.kubeflow.options import KubeflowOptions
-from flowbridge.backends.kubeflow.resources import container_resources, platform_config
+from flowbridge.backends.kubeflow.resources import container_resources, launcher_config, platform_config
 from flowbridge.ir.resources import Resources
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Interface:
         retried: It has a retry policy, so that the server fills in the attempt.
         grows: It may be tried again in its own pod, so that only the records can count its attempts.
         soft: Its failure stays in the records.
+        items: One pod takes so many items of a map, one after the other.
     """
 
     does: str
@@ -51,6 +53,7 @@ class Interface:
     retried: bool = False
     grows: bool = False
     soft: bool = False
+    items: int = 1
 
     @property
     def attempt(self) -> str:
@@ -81,7 +84,8 @@ class Components:
     def use(self, interface: Interface, title: str, node: StepNode | None) -> str:
         """Return the name of the component for that interface and pod; it is made where there is none yet."""
         container = self._container(interface, node)
-        platform = platform_config(node, self.options)
+        config = launcher_config if is_gang(node) else platform_config
+        platform = config(node, self.options, interface.items)
         key = compact([container, platform])
         name = self._known.get(key)
         if name is None:
@@ -96,7 +100,8 @@ class Components:
             self.platforms[f"exec-{name}"] = platform
 
     def _container(self, interface: Interface, node: StepNode | None) -> Json:
-        resources = container_resources(node.resources if node is not None else Resources(), self.options)
+        own = node.resources if node is not None and not is_gang(node) else Resources()
+        resources = container_resources(own, self.options)
         container: Json = {
             "image": image_of(node, self.options),
             "command": list(COMMAND),
@@ -108,17 +113,32 @@ class Components:
                 "--attempt",
                 interface.attempt,
                 *(["--soft"] if interface.soft else []),
+                *self._gang(node),
                 "--executor-input",
                 EXECUTOR_INPUT,
             ],
         }
-        inside = node is not None and node.container is not None and not self.options.local
-        env = {**self.options.env, **({IN_CONTAINER: "1"} if inside else {})}
-        if env:
-            container["env"] = [{"name": name, "value": value} for name, value in sorted(env.items())]
+        if env := self._env(node):
+            container["env"] = env
         if resources:
             container["resources"] = resources
         return container
+
+    def _gang(self, node: StepNode | None) -> list[str]:
+        """Return what the pod is told about the gang that it starts, where it does."""
+        if node is None or not is_gang(node):
+            return []
+        return [GANG, compact(gang_template(node, image_of(node, self.options), self.options))]
+
+    def _env(self, node: StepNode | None) -> list[Json]:
+        inside = node is not None and node.container is not None and not self.options.local
+        env = {**self.options.env, **({IN_CONTAINER: "1"} if inside else {})}
+        return [{"name": name, "value": value} for name, value in sorted(env.items())]
+
+
+def is_gang(node: StepNode | None) -> bool:
+    """Say whether a step runs in several pods at once, which the task's own pod starts."""
+    return node is not None and node.nodes > 1
 
 
 def image_of(node: StepNode | None, options: KubeflowOptions) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowbridge.backends.kubeflow.compile import compile_flow
+from flowbridge.backends.kubeflow.gang.template import gang_gaps
 from flowbridge.backends.kubeflow.lint.platform import FIELDS
 from flowbridge.backends.kubeflow.options import hidden_store_options, options_of
 from flowbridge.backends.kubeflow.resources import raw_kubernetes
@@ -28,7 +29,7 @@ SECONDS_A_TASK = 20
 def find_gaps(graph: FlowGraph, profile: Profile) -> list[str]:
     """Return every reason why a flow cannot run with these settings, with step names and the way out."""
     options = options_of(profile)
-    found = [*_raw_gaps(graph), *_text_gaps(graph), *_crossed_gaps(graph)]
+    found = [*_raw_gaps(graph), *_text_gaps(graph), *_crossed_gaps(graph), *gang_gaps(graph, options)]
     if options.flavor == "vertex":
         from flowbridge.backends.kubeflow.vertex import vertex_gaps  # noqa: PLC0415  (only who uses Vertex loads it)
 

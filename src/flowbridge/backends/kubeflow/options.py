@@ -59,6 +59,8 @@ class KubeflowOptions(FrozenModel):
         gpu_resource: The extended resource asked for by ``gpu=``.
         gpu_label: Node label that `gpu_type` must match.
         disk_class: Storage class of the volume behind ``disk=``; None: an emptyDir with that size as its limit.
+        gang_runtime: The training runtime of Kubeflow Trainer that steps with ``nodes=`` run under; its trainer job is called ``node``.
+        gang_runtime_kind: Whether that is the cluster's or the namespace's own.
         deadline: Seconds after which a run that has not ended is cancelled by its submitter.
         poll: Seconds between two looks at a run.
         lineage: Whether outputs, metrics and a report are shown as artifacts of Kubeflow.
@@ -96,6 +98,8 @@ class KubeflowOptions(FrozenModel):
     gpu_resource: str = "nvidia.com/gpu"
     gpu_label: str = "nvidia.com/gpu.product"
     disk_class: str | None = None
+    gang_runtime: str = "torch-distributed"
+    gang_runtime_kind: Literal["ClusterTrainingRuntime", "TrainingRuntime"] = "ClusterTrainingRuntime"
     deadline: float | None = Field(default=None, gt=0)
     poll: float = Field(default=2.0, gt=0)
     lineage: Literal["full", "none"] = "full"

@@ -37,10 +37,12 @@ class Job:
         store: URL of the store.
         flow: Name of the flow.
         deployment: Digest of the deployment that runs begun on the server belong to.
-        does: ``task``, ``items``, ``check`` or ``finish``.
+        does: ``task``, ``items``, ``check`` or ``finish``; ``member`` in the pods of a gang.
         attempt: As the server counts; None where it does not.
         soft: Whether a failure stays in the records.
         executor_input: Inputs, and where outputs go.
+        gang: What the pods of its gang are like; in these, its size.
+        arguments: All arguments.
     """
 
     store: str
@@ -50,6 +52,8 @@ class Job:
     attempt: int | None
     soft: bool
     executor_input: Json
+    gang: Json | None = None
+    arguments: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> Json:
@@ -93,7 +97,8 @@ def parse(arguments: Sequence[str]) -> Job:
     for name in ("--store", "--flow", "--interface", "--executor-input"):
         parser.add_argument(name, required=True)
     parser.add_argument("--options", default="{}")
-    parser.add_argument("--deployment")
+    for name in ("--deployment", "--gang"):
+        parser.add_argument(name)
     parser.add_argument("--attempt", default="0")
     parser.add_argument("--distrust", action="store_true")
     parser.add_argument("--soft", action="store_true")
@@ -109,6 +114,8 @@ def parse(arguments: Sequence[str]) -> Job:
         attempt=int(given.attempt) if given.attempt.isdigit() else None,
         soft=given.soft,
         executor_input=json.loads(given.executor_input),
+        gang=json.loads(given.gang) if given.gang else None,
+        arguments=tuple(arguments),
     )
 
 
@@ -118,7 +125,7 @@ def _run(job: Job) -> int:
 
     store = open_store(job.store)
     find_or_begin(job, store)
-    actions = {"task": _task, "items": _items, "check": _check, "finish": _finish}
+    actions = {"task": _task, "items": _items, "check": _check, "finish": _finish, "member": _member}
     return actions[job.does](job, store)
 
 
@@ -151,7 +158,21 @@ def _execute(job: Job, store: Store) -> tuple[TaskRecord, RunSession]:
         return halted, run
     if job.attempt is None:
         order = claim_next(order, session)
+    if job.gang is not None:
+        from flowbridge.backends.kubeflow.gang.run import execute_gang  # noqa: PLC0415  (only a gang's launcher needs it)
+
+        return execute_gang(order, session, run, job.gang, job.arguments), run
     return execute(order, session, run), run
+
+
+def _member(job: Job, store: Store) -> int:
+    """Run one member of a gang."""
+    from flowbridge.backends.kubeflow.gang.member import run_member  # noqa: PLC0415  (only the pods of a gang need it)
+
+    _, run, order = _session(job, store)
+    gang: Json = job.gang or {}
+    order = order.model_copy(update={"growths": gang["growths"], "native": os.environ.get("HOSTNAME")})
+    return run_member(order, run, gang["size"], gang["first"])
 
 
 def _task(job: Job, store: Store) -> int:

@@ -63,18 +63,27 @@ def gpu_resource(resources: Resources, options: KubeflowOptions) -> str:
     return options.gpu_resource
 
 
-def platform_config(node: StepNode | None, options: KubeflowOptions) -> Json:
+def platform_config(node: StepNode | None, options: KubeflowOptions, items: int = 1) -> Json:
     """Return the Kubernetes settings of a pod, in the form of the executor configurations of `kfp-kubernetes`.
 
     Args:
         node: The step; None for a pod that only looks at records (a map's expansion, the end of the run).
         options: The profile's settings.
+        items: One pod takes so many items of a map, one after the other; each may take as long as the step may.
     """
     config = _from_profile(options)
     if node is not None:
-        _add_step(config, node, options)
+        _add_step(config, node, options, items)
         for key, value in raw_kubernetes(node).items():
             config[key] = _merge(config.get(key), value)
+    return {key: config[key] for key in sorted(config)}
+
+
+def launcher_config(node: StepNode | None, options: KubeflowOptions, items: int = 1) -> Json:
+    """Return the Kubernetes settings of a pod that starts a gang and looks after it: what the step asks for is for the gang's pods."""
+    config = _from_profile(options)
+    if node is not None and node.timeout is not None:
+        config["activeDeadlineSeconds"] = str(math.ceil(node.timeout * items) + 2 * GRACE)
     return {key: config[key] for key in sorted(config)}
 
 
@@ -115,12 +124,12 @@ def _from_profile(options: KubeflowOptions) -> Json:
     return config
 
 
-def _add_step(config: Json, node: StepNode, options: KubeflowOptions) -> None:
+def _add_step(config: Json, node: StepNode, options: KubeflowOptions, items: int) -> None:
     resources = node.resources
     for secret in node.environment.secrets:
         config.setdefault("secretAsEnv", []).append(_secret(secret.env, secret.name, secret.key or secret.env))
     if node.timeout is not None:
-        config["activeDeadlineSeconds"] = str(math.ceil(node.timeout) + GRACE)
+        config["activeDeadlineSeconds"] = str(math.ceil(node.timeout * items) + GRACE)
     if resources.shm is not None:
         config.setdefault("emptyDirMounts", []).append(
             {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": quantity(resources.shm)}  # noqa: S108

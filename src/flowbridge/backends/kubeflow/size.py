@@ -79,6 +79,7 @@ def _region(graph: FlowGraph, regions: Mapping[str | None, Region], map_id: str 
         node = graph.node(child)
         total.fixed += PODS_A_TASK
         if not isinstance(node, MapNode):
+            total.fixed += node.nodes if node.nodes > 1 else 0
             continue
         inside = _region(graph, regions, child, params)
         inside.fixed += PODS_A_DAG

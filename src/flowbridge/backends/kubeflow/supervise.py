@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +25,6 @@ from flowbridge.worker.logs import rescue
 from flowbridge.worker.run import run_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from flowbridge.engine.limits import Confined
     from flowbridge.ir.flow import StepNode
     from flowbridge.ir.resources import Resources
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from flowbridge.worker.session import RunSession, Session
 
 SCRATCH = Path("/flowbridge/scratch")
+LOOK = 5.0
+"""Seconds between two looks at whether a gang still has something to do."""
 _MEMORY_EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
@@ -58,12 +61,29 @@ def execute(order: WorkOrder, session: Session, run: RunSession) -> TaskRecord:
     node = run.graph.node(order.step)
     if isinstance(node, MapNode) or _simple(node):
         return run_task(order, session=session)
+    python = interpreter_of(node, run)
+    return grown(order, run, node, lambda order: in_child(order, run, node, python))
+
+
+def interpreter_of(node: StepNode, run: RunSession) -> str:
+    """Return the interpreter that a step runs with in this pod."""
     from flowbridge.backends.kubeflow.locks import interpreter_for  # noqa: PLC0415  (only steps that need a process beside)
 
-    python = str(interpreter_for(node, run.record, run.store))
+    return str(interpreter_for(node, run.record, run.store))
+
+
+def grown(order: WorkOrder, run: RunSession, node: StepNode, attempt: Callable[[WorkOrder], TaskRecord]) -> TaskRecord:
+    """Make an attempt, and further ones with more memory while it runs out of it and may have more.
+
+    Args:
+        order: The first attempt.
+        run: The run.
+        node: The step.
+        attempt: Makes one attempt and returns its record.
+    """
     order = order.model_copy(update={"growths": _growths_before(run, node, order)})
     while True:
-        record = _in_child(order, run, node, python)
+        record = attempt(order)
         if record.final or record.reason is None or record.reason.kind != OUT_OF_MEMORY or order.growths >= growths_of(node.resources):
             return record
         order = order.model_copy(update={"attempt": order.attempt + 1, "growths": order.growths + 1})
@@ -83,7 +103,17 @@ def _simple(node: StepNode) -> bool:
     return not (limited or wish.packages or wish.requirements or wish.python)
 
 
-def _in_child(order: WorkOrder, run: RunSession, node: StepNode, python: str) -> TaskRecord:
+def in_child(order: WorkOrder, run: RunSession, node: StepNode, python: str, member: Member | None = None) -> TaskRecord:
+    """Run the worker in a process beside this one, within the step's limits, and return the record of its end.
+
+    Args:
+        order: Which task.
+        run: The run.
+        node: The step.
+        python: The interpreter.
+        member: Of a gang: which member this is; a further one leaves no record unless it fails.
+    """
+    member = member or Member()
     scratch = SCRATCH if node.resources.disk and SCRATCH.is_dir() else None
     resources = with_memory(node.resources, order.growths)
     if scratch is None:
@@ -91,45 +121,83 @@ def _in_child(order: WorkOrder, run: RunSession, node: StepNode, python: str) ->
     confined = confine(resources, None, label=reasons.task_name(order.step, order.index), scratch=scratch)
     killed, began = _oom_kills(), time.time()
     folder = folder_within(task_folder() or Path(tempfile.gettempdir()), "flowbridge-task-")
+    limit = time_limit(node, run)
     try:
-        code, late = _wait([python, "-m", "flowbridge.worker", order.model_dump_json()], node, confined, scratch, folder)
+        command = [python, "-m", "flowbridge.worker", order.model_dump_json(), *(["--rank", str(member.rank)] if member.rank else [])]
+        code, late = _wait(command, limit, confined, scratch or folder, member.stop, temporary=scratch is not None)
         standing = run.files.attempt(order.step, order.index, order.attempt)
         if standing is not None:
             return standing
-        rescue(run.files, order.step, order.index, order.attempt)
-        reason = _reason(node, resources, confined, code=code, late=late, kernel=_oom_kills() > killed)
+        if member.rank and code == 0:
+            return TaskRecord(step=order.step, index=order.index, attempt=order.attempt, state="done", finished=time.time())
+        if not member.rank:
+            rescue(run.files, order.step, order.index, order.attempt)
+        reason = _reason(limit if late else None, resources, confined, code=code, kernel=_oom_kills() > killed, member=member)
     finally:
         confined.close()
         shutil.rmtree(folder, ignore_errors=True)
-    return run.files.end(_died(order, node, reason, began))
+    return run.files.end(died_record(order, node, reason, began))
 
 
-def _wait(command: list[str], node: StepNode, confined: Confined, scratch: Path | None, folder: Path) -> tuple[int, bool]:
-    """Start the worker and wait for its end; past the step's time its whole tree is killed."""
-    env = {**os.environ, TASK_FOLDER: str(scratch or folder), **({"TMPDIR": str(scratch)} if scratch is not None else {})}
+def time_limit(node: StepNode, run: RunSession) -> float | None:
+    """Return how long an attempt may take: of a batch, the time of one item for each."""
+    if node.timeout is None:
+        return None
+    batch = run.graph.maps_by_id[node.scope[-1]].batch if node.scope else None
+    return node.timeout * (batch or 1)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A process as a member of a gang.
+
+    Attributes:
+        rank: Its place; None: the task is no gang.
+        stop: Says whether there is nothing to do any more, because the run or the gang has ended.
+    """
+
+    rank: int | None = None
+    stop: Callable[[], bool] | None = None
+
+
+def _wait(
+    command: list[str], limit: float | None, confined: Confined, folder: Path, stop: Callable[[], bool] | None, *, temporary: bool
+) -> tuple[int, bool]:
+    """Start the worker and wait for its end; past the step's time, or where all is over, its whole tree is killed."""
+    env = {**os.environ, TASK_FOLDER: str(folder), **({"TMPDIR": str(folder)} if temporary else {})}
     prepare: Callable[[], None] = confined.prepare_child
+    until = None if limit is None else time.monotonic() + limit
     with subprocess.Popen(command, env=env, preexec_fn=prepare) as process:  # noqa: PLW1509  (one thread here)
-        confined.watch(process.pid)
         try:
-            return process.wait(node.timeout), False
-        except subprocess.TimeoutExpired:
+            confined.watch(process.pid)
+            while True:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                pause = left if stop is None else min(LOOK, LOOK if left is None else left)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(pause), False
+                late = until is not None and time.monotonic() >= until
+                if late or (stop is not None and stop()):
+                    kill_tree(process.pid)
+                    return process.wait(), late
+        except BaseException:  # this process is told to end: the one beside it does too
             kill_tree(process.pid)
-            return process.wait(), True
+            raise
 
 
-def _reason(node: StepNode, resources: Resources, confined: Confined, *, code: int, late: bool, kernel: bool) -> Reason:
-    if late and node.timeout is not None:
-        return timed_out(node.timeout)
+def _reason(limit: float | None, resources: Resources, confined: Confined, *, code: int, kernel: bool, member: Member) -> Reason:
+    if limit is not None:
+        return timed_out(limit)
     verdict = confined.verdict()
     if verdict is not None:
         return over_limit(verdict, code)
     if kernel:
         message = "out of memory: the kernel ended it at the limit of its pod"
         return Reason(kind="out_of_memory", message=message, declared=resources.memory, exit_code=code)
-    return died(code)
+    return died(code, member.rank)
 
 
-def _died(order: WorkOrder, node: StepNode, reason: Reason, began: float) -> TaskRecord:
+def died_record(order: WorkOrder, node: StepNode, reason: Reason, began: float) -> TaskRecord:
+    """Return the record of an attempt that left none itself, not yet written."""
     return TaskRecord(
         step=order.step,
         index=order.index,

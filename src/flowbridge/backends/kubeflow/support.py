@@ -50,10 +50,8 @@ TABLE: Mapping[Feature, Support] = complete(
             "upstream",
             "Use node labels: kubeflow={'nodeSelector': {'labels': {...}}}.",
         ),
-        Feature.GANG: Unsupported(
-            "a gang of pods needs a Trainer job, which flowbridge does not start yet",
-            "ours",
-            "Run the step with nodes=1, or launch the job from the step.",
+        Feature.GANG: Emulated(
+            "the task's pod starts a TrainJob of Kubeflow Trainer and looks after it; processes of this machine under kfp's local runner"
         ),
         Feature.PACKAGES: _IN_THE_POD,
         Feature.REQUIREMENTS: _IN_THE_POD,

@@ -51,6 +51,11 @@ def vertex_gaps(graph: FlowGraph, profile: Profile, options: KubeflowOptions) ->
         found.append(f"kubeflow.pipeline_root {options.pipeline_root!r} is not in a bucket of Google Cloud; write gs://bucket/path.")
     if not profile.store.startswith(("gs://", "gcs://", "s3://")):
         found.append(f"store: Vertex's machines cannot reach {profile.store!r}. Set a store such as store = 'gs://bucket/path'.")
+    found += [
+        f"step {s.id}: Vertex has no Kubeflow Trainer for nodes=. Leave it out, or run on Kubeflow itself."
+        for s in graph.steps
+        if s.nodes > 1
+    ]
     for node in (None, *graph.steps):
         for setting in platform_config(node, options):
             if setting not in _HARMLESS and (node is None or setting not in platform_config(None, options)):

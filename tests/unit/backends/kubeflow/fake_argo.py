@@ -98,11 +98,11 @@ class Execution:
         return self.dag("root", self.spec["root"], {**values, **self.parameters})
 
     def stop(self) -> None:
-        """Kill all pods; nothing further starts."""
+        """Tell all pods to end, as Argo does; nothing further starts."""
         self.stopped = True
         for process in self.processes:
             if process.poll() is None:
-                process.kill()
+                process.terminate()
 
     # --- DAGs ---
 
@@ -221,7 +221,12 @@ class Execution:
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         executor_input = self.executor_input(component, given, folder)
         args = [self.fill(a, executor_input, attempt if "retryPolicy" in task else None) for a in container.get("args", ())]
-        env = {**os.environ, **{e["name"]: self.argo(e["value"]) for e in container.get("env", ())}, "KFP_POD_NAME": f"wf-x7k2p-{name}"}
+        env = {
+            **os.environ,
+            **{e["name"]: self.argo(e["value"]) for e in container.get("env", ())},
+            "KFP_POD_NAME": f"wf-x7k2p-{name}",
+            "KFP_POD_UID": "uid-1",
+        }
         command = [sys.executable if word == "python3" else word for word in container["command"]]
         process = subprocess.Popen([*command, *args], env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.processes.append(process)

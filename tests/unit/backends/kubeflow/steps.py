@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
+
+from flowbridge import context
 
 
 def load(path: str) -> tuple[int, int]:
@@ -122,3 +126,57 @@ def eat(size: int) -> int:
         held[start] = 1
     time.sleep(0.5)
     return len(held)
+
+
+def meet(x: int = 0) -> list[list[str]]:
+    """Meet the other members of the gang at the address that all were given; the first collects what each is."""
+    own = [os.environ[name] for name in ("RANK", "WORLD_SIZE", "NODE_RANK", "PET_NNODES")]
+    print("member", own[0], "of", own[1], flush=True)
+    address = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+    if own[0] != "0":
+        with _connected(address) as connection:
+            connection.sendall(json.dumps(own).encode())
+        return [own]
+    found = [own]
+    with socket.create_server(address) as server:
+        server.settimeout(60)
+        while len(found) < int(own[1]):
+            connection, _ = server.accept()
+            with connection, connection.makefile() as stream:
+                found.append(json.loads(stream.read()))
+    return sorted(found) + ([[str(x)]] if x else [])
+
+
+def _connected(address: tuple[str, int]) -> socket.socket:
+    while True:
+        try:
+            return socket.create_connection(address, timeout=60)
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+
+
+def second_member_fails(folder: str) -> int:
+    """In the first attempt the second member raises while the first one works on; later attempts are well."""
+    if context().attempt:
+        return int(os.environ["WORLD_SIZE"])
+    if os.environ["RANK"] == "1":
+        raise ValueError("member one is not well")
+    time.sleep(120)
+    return 0
+
+
+def first_member_fails(folder: str) -> int:
+    if os.environ["RANK"] == "0":
+        raise ValueError("member zero is not well")
+    time.sleep(120)
+    return 0
+
+
+def gang_that_lasts(folder: str) -> int:
+    (Path(folder) / f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
+    time.sleep(120)
+    return 0
+
+
+def never() -> bool:
+    return False
