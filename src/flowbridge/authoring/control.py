@@ -20,6 +20,7 @@ from flowbridge.ir.bindings import GridOf
 from flowbridge.ir.control import Condition, Not
 
 T = TypeVar("T")
+_NOTHING: Any = object()
 
 
 def each(values: Iterable[T]) -> T:
@@ -61,7 +62,7 @@ def _listed(values: Any) -> Any:
     return values if isinstance(values, Handle) else list(values)
 
 
-def first(choice: T, *others: T) -> T:
+def first(choice: T = _NOTHING, *others: T) -> T:
     """Take the first of several values that was not skipped.
 
     Args:
@@ -69,9 +70,11 @@ def first(choice: T, *others: T) -> T:
         others: What to take else, in this order.
 
     Raises:
-        FlowError: It is called outside of a flow.
+        FlowError: It is called outside of a flow, or without any value.
     """
     tracer = _inside("first(...)")
+    if choice is _NOTHING:
+        raise FlowError("first() takes the first that exists of some values, and none was given. Give them in order: first(a, b).")
     scope = tracer.level.scope
     choices = tuple(wrap(c, tracer, scope, f"the constant {c!r}" if not isinstance(c, Handle) else "") for c in (choice, *others))
     for deferred in choices:

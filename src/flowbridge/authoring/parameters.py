@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, get_origin
 
@@ -95,8 +95,14 @@ def coerce_text(flow: str, signature: Signature, texts: Mapping[str, str]) -> di
             values[argument.name] = _from_text(argument.annotation, argument.value)
         except ValidationError as error:
             problems.append(_complaint(argument.name, argument.annotation, argument.value, error))
-    _raise(flow, problems)
+    _raise(flow, [_as_option(p, signature.parameters) for p in problems])
     return _with_defaults(signature, values)
+
+
+def _as_option(problem: str, names: Iterable[str]) -> str:
+    """Return a problem with what to do as a command line writes it."""
+    missing = next((name for name in names if problem.endswith(f" Give it: {name}=...")), None)
+    return problem if missing is None else f"{problem.removesuffix(f'{missing}=...')}--{missing.replace('_', '-')} VALUE"
 
 
 def _from_text(annotation: Any, text: str) -> Any:

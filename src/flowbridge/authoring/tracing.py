@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import sysconfig
 from collections import Counter
@@ -17,6 +18,8 @@ from flowbridge.errors import FlowError
 from flowbridge.ir.control import Condition, MapNode
 from flowbridge.ir.flow import StepNode
 
+_LONGEST = 160
+"""Of an id: file systems take names of 255 bytes, and something is added to an id in some. A name alone has 100 letters at most."""
 TOLD_PER_LINE = 3
 ASKED_PER_LINE = 50
 _HERE = str(Path(__file__).parent)
@@ -105,7 +108,7 @@ class Tracer:
             unique = f"{base}_{count}"
         self._counts[base] = count
         self._taken.add(unique)
-        return unique
+        return shortened(unique)
 
     def problem(self, text: str) -> None:
         """Keep a problem, with the user's line that caused it; the flow is traced to its end so that all are told together."""
@@ -181,6 +184,16 @@ class Tracer:
     def last_when(self) -> Condition | None:
         """Return the condition that an `otherwise` at this level belongs to."""
         return self._frames[-1].condition
+
+
+def shortened(full: str) -> str:
+    """Return an id that serves as the name of a folder: a long one loses the middle, for a digest of all of it; what is called stays."""
+    if len(full) <= _LONGEST:
+        return full
+    digest = hashlib.sha256(full.encode()).hexdigest()[:10]
+    before, _, last = full.rpartition(".")
+    room = _LONGEST - len(last) - len(digest) - 2
+    return f"{before[:room].rstrip('._')}_{digest}.{last}"
 
 
 def current() -> Tracer | None:

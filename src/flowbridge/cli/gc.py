@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flowbridge.cli import options
-from flowbridge.cli.printing import print_json, print_table, size
+from flowbridge.cli.printing import count, print_json, print_table, size
 
 HELP = (
     "Show what can go from a store, and remove it with --yes. Runs that have not ended, and runs tagged 'pinned', always stay. "
@@ -36,8 +36,8 @@ def gc(
         return
     if plan.by_flow:
         counts = {name: sum(run.flow == name for run in plan.runs) for name in plan.by_flow}
-        print_table(("flow", "runs", "bytes"), [(name, counts[name], size(count)) for name, count in plan.by_flow.items()])
-    told = f"{len(plan.runs)} runs and {len(plan.files)} files, {size(plan.size)}"
+        print_table(("flow", "runs", "bytes"), [(name, counts[name], size(held)) for name, held in plan.by_flow.items()])
+    told = f"{count(len(plan.runs), 'run')} and {count(len(plan.files), 'file')}, {size(plan.size)}"
     if not plan.runs and not plan.files:
         print("Nothing can go.")
     else:

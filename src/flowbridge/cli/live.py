@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from flowbridge.cli.printing import COLOURS, length
+from flowbridge.cli.printing import COLOURS, count, length
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -63,7 +63,7 @@ class LiveView:
         lines: list[Any] = [table]
         if hidden:
             lines.append(
-                Text(f"  and {len(hidden)} more steps, {sum(1 for s in hidden if s.total and s.over >= s.total)} of them over", "dim")
+                Text(f"  and {count(len(hidden), 'more step')}, {sum(1 for s in hidden if s.total and s.over >= s.total)} over", "dim")
             )
         lines.append(self._summary(steps, now))
         return Group(*lines)
@@ -101,7 +101,7 @@ class LiveView:
         over = sum(s.over for s in steps)
         left = self.progress.left(now) if running else None
         rest = f", about {length(left)} left" if left else ""
-        return Text(f"  {over} tasks over, {running} running, {length(now - self.progress.began)}{rest}", "dim")
+        return Text(f"  {count(over, 'task')} over, {running} running, {length(now - self.progress.began)}{rest}", "dim")
 
 
 def _words(step: StepProgress, now: float | None) -> str:

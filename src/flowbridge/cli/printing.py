@@ -79,6 +79,11 @@ def length(seconds: float | None) -> str:
     return f"{whole // _DAY}d {whole % _DAY // _HOUR}h"
 
 
+def count(number: int, what: str) -> str:
+    """Return a number of things: ``1 task``, ``2 tasks``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def moment(iso: str | None) -> str:
     """Return a time in the zone of this machine."""
     return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M:%S") if iso is not None else "-"

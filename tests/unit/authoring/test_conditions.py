@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowbridge import each, first, flow, otherwise, when
+import pytest
+
+from flowbridge import FlowError, each, first, flow, otherwise, when
 from flowbridge.ir.bindings import Constant, FirstOf, FromParameter, FromStep, PathItem
 from flowbridge.ir.control import And, Compare, Not, Or, Truth
 from tests.unit.authoring import steps_here as s
@@ -139,3 +141,12 @@ def test_an_error_inside_a_block_leaves_the_level():
         return s.add(n)
 
     assert guards(f.trace().graph, "add") == ()
+
+
+def test_first_of_nothing_says_what_to_write() -> None:
+    @flow
+    def nothing() -> int:
+        return first()
+
+    with pytest.raises(FlowError, match=r"none was given\. Give them in order: first\(a, b\)"):
+        nothing.trace()

@@ -151,3 +151,16 @@ def test_positional_only_parameters():
         return s.add(a, b)
 
     assert f.trace().coerce((1,), {"b": 2}) == {"a": 1, "b": 2}
+
+
+def test_what_is_missing_on_a_command_line_is_told_as_an_option() -> None:
+    @flow
+    def needing(learning_rate: float, path: str) -> None:
+        pass
+
+    with pytest.raises(ParameterError) as told:
+        needing.trace().coerce_text({})
+    assert "Give it: --learning-rate VALUE" in str(told.value)
+    assert "Give it: --path VALUE" in str(told.value)
+    with pytest.raises(ParameterError, match=r"Give it: path=\.\.\."):
+        needing.trace().coerce((0.1,), {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,3 +123,34 @@ def test_tuples_and_structures_come_back_as_they_are():
         ("a", FromStep(step="two.add", output="result")),
         ("b", FromStep(step="two.number", output="result")),
     )
+
+
+def deep(levels: int, *, twice: bool = False) -> Any:
+    """Return a flow with a step inside of so many flows."""
+    lines = ["from flowbridge import flow, step", "@step", "def innermost(x: int) -> int:", "    return x + 1"]
+    below = "innermost(innermost(x))" if twice else "innermost(x)"
+    for level in range(levels + 1):
+        name = f"a_flow_with_quite_a_long_name_{level}"
+        lines += ["@flow", f"def {name}(x: int) -> int:", f"    return {below}"]
+        below = f"{name}(x)"
+    module: dict[str, Any] = {"__name__": "deep"}
+    exec("\n".join(lines), module)
+    return module[name]
+
+
+def test_ids_of_deeply_nested_steps_are_names_of_folders() -> None:
+    (one,) = deep(20).trace().graph.steps
+    first, second = deep(20, twice=True).trace().graph.steps
+    assert one.id == first.id
+    assert all(len(step_id.encode()) <= 160 for step_id in (first.id, second.id))
+    assert first.id.startswith("a_flow_with_quite_a_long_name_19.")
+    assert (first.id.rpartition(".")[2], second.id.rpartition(".")[2]) == ("innermost", "innermost_2")
+    assert first.id.rpartition(".")[0] != second.id.rpartition(".")[0]
+    (short,) = deep(2).trace().graph.steps
+    assert short.id == "a_flow_with_quite_a_long_name_1.a_flow_with_quite_a_long_name_0.innermost"
+
+
+def test_a_deeply_nested_flow_runs(tmp_path: Path) -> None:
+    run = deep(20).options(backend="inline", store=str(tmp_path)).run(1)
+    assert run.status == "done", run.message
+    assert run.result() == 2

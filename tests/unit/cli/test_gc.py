@@ -37,7 +37,7 @@ def test_gc_shows_then_removes_and_du_tells(tmp_path, monkeypatch, capsys):
     assert call(arguments) == 0
     assert "can go. Nothing is removed yet" in capsys.readouterr().out
     assert call([*arguments, "--yes"]) == 0
-    assert "Removed 1 runs" in capsys.readouterr().out
+    assert "Removed 1 run and 1 file" in capsys.readouterr().out
     assert call(["du", "--store", store, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"] == {"making": 1}
     assert call(["du", "--store", store]) == 0

@@ -205,3 +205,10 @@ def test_lengths(seconds, text):
 def test_sizes():
     assert size(None) == "-"
     assert size(2**30) == "1Gi"
+
+
+def test_one_task_is_told_as_one(progress):
+    progress.hear(ended("numbers", at=1.0))
+    drawn = io.StringIO()
+    Console(file=drawn, width=100).print(LiveView(progress, Console(file=io.StringIO(), height=40)).draw())
+    assert "1 task over," in drawn.getvalue()
