@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from flowbridge.engine.limits import ChildSetup
 from flowbridge.engine.process_tree import kill_descendants
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 HEAD = struct.Struct("<cIi")
 """Start of every message between driver and template: kind, number of the launch, and a number that depends on the kind."""
 ORDER, BEGAN, TOLD, STORED, ENDED, READY = b"O", b"B", b"R", b"S", b"E", b"H"
+LOST = 70
+"""Exit code of a process in which flowbridge itself failed."""
 _SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE]
 
 
@@ -90,7 +92,7 @@ def _tell(tell: Callable[[bytes], None], number: int, record: bytes) -> None:
         tell(HEAD.pack(STORED, number, 0))
 
 
-def end(code: int) -> None:
+def end(code: int) -> NoReturn:
     """End this process at once: no exit handlers of the process it was forked from, no waiting for threads."""
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -98,6 +100,24 @@ def end(code: int) -> None:
         except (OSError, ValueError, AttributeError):  # closed by the user's code, or nobody listens any more
             continue
     os._exit(code)
+
+
+def be_forked(work: Callable[[], int], what: str = "the task's process") -> NoReturn:
+    """Be a process that was just forked: clean, the first of a session of its own, and gone when the work is done.
+
+    Args:
+        work: What it is there for; returns the code to exit with.
+        what: What it is, for people.
+    """
+    code = LOST
+    try:
+        os.setsid()
+        become_clean()
+        code = work()
+    except BaseException as error:  # noqa: BLE001  (whatever it is, this process must not go on as a second one of its parent)
+        sys.stderr.write(f"flowbridge: {what} failed: {type(error).__name__}: {error}\n")
+    finally:
+        end(code)
 
 
 def become_clean() -> None:

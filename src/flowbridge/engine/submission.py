@@ -1,4 +1,4 @@
-"""A run that goes on in this process: in the thread that waits for it, or in one of its own."""
+"""A run that is waited for: one that goes on in this process, or one that this process follows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,35 @@ if TYPE_CHECKING:
     from flowbridge.records.models import RunState
 
 
-class LoopSubmission:
+class Awaited:
+    """A submitted run that some thread of this process carries out or follows; that thread sets `_over` in the end."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._state: RunState | None = None
+        self._error: BaseException | None = None
+
+    def wait(self, timeout: float | None = None) -> RunState:
+        """Wait until the run is over (or `timeout` seconds) and return its state.
+
+        Raises:
+            StoreError: The records of the run could not be written or read.
+        """
+        try:
+            self._over.wait(timeout)
+        except KeyboardInterrupt:
+            self.cancel()
+            self._over.wait()
+        if self._error is not None:
+            raise self._error
+        return self._state or "running"
+
+    def cancel(self) -> None:
+        """End the run: running tasks are stopped with their whole process tree, waiting ones never start."""
+        raise NotImplementedError
+
+
+class LoopSubmission(Awaited):
     """A submitted local run.
 
     With `wait` the run begins when `wait` is called, in that thread: so Ctrl-C reaches it, debuggers work, and nothing else has a
@@ -19,10 +47,8 @@ class LoopSubmission:
     """
 
     def __init__(self, loop: Loop, *, wait: bool) -> None:
+        super().__init__()
         self._loop = loop
-        self._over = threading.Event()
-        self._state: RunState | None = None
-        self._error: BaseException | None = None
         self._begun = threading.Lock()
         self._thread: threading.Thread | None = None
         if not wait:
@@ -41,14 +67,7 @@ class LoopSubmission:
         elif self._begun.acquire(blocking=False):
             self._thread = threading.Thread(target=self._run_aside, name="flowbridge-run", daemon=False)
             self._thread.start()
-        try:
-            self._over.wait(timeout)
-        except KeyboardInterrupt:
-            self.cancel()
-            self._over.wait()
-        if self._error is not None:
-            raise self._error
-        return self._state or "running"
+        return super().wait(timeout)
 
     def cancel(self) -> None:
         """End the run: running tasks are stopped with their whole process tree, waiting ones never start."""

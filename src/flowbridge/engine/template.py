@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from flowbridge.engine.cgroups import enter
 from flowbridge.engine.channel import Channel
-from flowbridge.engine.child import BEGAN, ENDED, HEAD, READY, ChildOrder, become_clean, end, run_child
+from flowbridge.engine.child import BEGAN, ENDED, HEAD, LOST, READY, ChildOrder, be_forked, become_clean, run_child
 from flowbridge.engine.limits import ChildSetup
 from flowbridge.engine.process_tree import adopt_orphans, descendants, kill_descendants, kill_tree
 from flowbridge.engine.rehearsal import Rehearsal
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from flowbridge.worker.order import WorkOrder
     from flowbridge.worker.session import Session
 
-LOST = 70
-"""Exit code of a process in which flowbridge itself failed."""
 _AHEAD = 2
 
 
@@ -208,32 +206,25 @@ class Forker:
         pid = os.fork()
         if pid == 0:
             ours.close()
-            self.be_child(theirs)
+            be_forked(lambda: self.be_child(theirs))
         theirs.close()
         self.spares[pid] = ours
         return pid
 
-    def be_child(self, spare: Channel) -> None:
-        """Wait for an order and run it; never returns."""
-        code = LOST
-        try:
-            os.setsid()
-            become_clean()
-            for other in self.spares.values():
-                other.close()
-            session = self.make_session()
-            ChildSetup().apply()
-            if self.rehearse is not None and not select.select([spare], [], [], 0)[0]:
-                self.rehearse()
-            message = spare.receive()
-            if message:
-                given: ChildOrder = pickle.loads(message)
-                given.enter(entered=True)
-                code = run_child(given, session, self.channel.send)
-        except BaseException as error:  # noqa: BLE001  (whatever it is, this process must not go on as a second template)
-            sys.stderr.write(f"flowbridge: the task's process failed: {type(error).__name__}: {error}\n")
-        finally:
-            end(code)
+    def be_child(self, spare: Channel) -> int:
+        """Wait for an order, run it, and return the code to exit with."""
+        for other in self.spares.values():
+            other.close()
+        session = self.make_session()
+        ChildSetup().apply()
+        if self.rehearse is not None and not select.select([spare], [], [], 0)[0]:
+            self.rehearse()
+        message = spare.receive()
+        if not message:
+            return LOST
+        given: ChildOrder = pickle.loads(message)
+        given.enter(entered=True)
+        return run_child(given, session, self.channel.send)
 
 
 class Anew:

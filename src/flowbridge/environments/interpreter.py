@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from flowbridge.environments.lock import EnvironmentLock, lock
 from flowbridge.environments.materialise import inside, materialise
@@ -49,7 +50,11 @@ def enter(locked: EnvironmentLock | str, arguments: Sequence[str], *, cache_dir:
     locked = EnvironmentLock.parse(locked) if isinstance(locked, str) else locked
     if inside(locked):
         return
-    python = materialise(locked, cache_dir)
+    go_on_in(materialise(locked, cache_dir), arguments)
+
+
+def go_on_in(python: Path, arguments: Sequence[str]) -> NoReturn:
+    """Become another Python with these arguments."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os.execv(python, [str(python), *arguments])  # noqa: S606  (this very process goes on there, without a shell)

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 import flowbridge
 from flowbridge.engine import endings
-from flowbridge.engine.child import ChildOrder, become_clean, end, run_child
+from flowbridge.engine.child import ChildOrder, be_forked, run_child
 from flowbridge.engine.environments import interpreter_of
 from flowbridge.engine.ledger import Account
 from flowbridge.engine.process_tree import adopt_orphans, kill_descendants
-from flowbridge.engine.running import Member, Running, nodes_of, resources_of
+from flowbridge.engine.running import Member, Running, nodes_of, place, rendezvous, resources_of
 from flowbridge.engine.scheduler import Task
+from flowbridge.environments import go_on_in
 from flowbridge.ir.attempts import is_last
 from flowbridge.ir.control import MapNode
 from flowbridge.records.models import TaskRecord
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
     from flowbridge.worker.order import WorkOrder
     from flowbridge.worker.session import Session
 
-_LOST = 70
 _LOOK = 0.02
 _WAIT = 0.5
 _FAREWELL = 5.0
+_PORT = 29500
+"""Of the first member of a gang in containers: the one that `torch.distributed` takes by itself."""
 _OWN_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
@@ -136,27 +138,19 @@ class _Attempt:
             stream.flush()
         pid = os.fork()
         if pid == 0:
-            self.be_member(member)
+            be_forked(lambda: self.be_member(member))
         return pid
 
-    def be_member(self, member: Member) -> None:
-        """Run the task; never returns."""
-        code = _LOST
-        try:
-            os.setsid()
-            become_clean()
-            setup = member.confined.child if member.confined is not None else None
-            given = ChildOrder(member.number, self.order.model_dump_json().encode(), env=self.variables(member), rank=self.rank(member))
-            if setup is not None:
-                setup.apply(parent_death=self.python is None)
-            given.enter(entered=True)
-            if self.python is not None:
-                _go_on_in(self.python, self.order)
-            code = run_child(given, self.around.session)
-        except BaseException as error:  # noqa: BLE001  (whatever it is, this process must not go on as a second supervisor)
-            sys.stderr.write(f"flowbridge: the task's process failed: {type(error).__name__}: {error}\n")
-        finally:
-            end(code)
+    def be_member(self, member: Member) -> int:
+        """Run the task, and return the code to exit with."""
+        setup = member.confined.child if member.confined is not None else None
+        given = ChildOrder(member.number, self.order.model_dump_json().encode(), env=self.variables(member), rank=self.rank(member))
+        if setup is not None:
+            setup.apply(parent_death=self.python is None)
+        given.enter(entered=True)
+        if self.python is not None:
+            _go_on_in(self.python, self.order)
+        return run_child(given, self.around.session)
 
     def rank(self, member: Member) -> int:
         """Return which member of the gang a process is."""
@@ -169,7 +163,7 @@ class _Attempt:
             found.pop(_OWN_GPUS, None)  # the container shows it the GPUs it has
             found.update(secrets_by_key(self.node))
         if self.around.gang is not None:
-            found.update(rendezvous(self.around.gang))
+            found.update(variables_of(self.around.gang))
         return tuple(found.items())
 
     # --- waiting -----------------------------------------------------------------------------------------------------------------
@@ -246,25 +240,9 @@ def _of_follower(order: WorkOrder, code: int | None) -> TaskRecord:
     )
 
 
-def rendezvous(gang: Gang, port: int = 29500) -> dict[str, str]:
-    """Return the variables by which members of a gang in containers find each other, as `torchrun` and `torch.distributed` read them."""
-    size, rank = str(gang.size), str(gang.rank)
-    return {
-        "MASTER_ADDR": gang.address,
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": size,
-        "NNODES": size,
-        "PET_MASTER_ADDR": gang.address,
-        "PET_MASTER_PORT": str(port),
-        "PET_NNODES": size,
-        "RANK": rank,
-        "NODE_RANK": rank,
-        "GROUP_RANK": rank,
-        "PET_NODE_RANK": rank,
-        "LOCAL_RANK": "0",
-        "LOCAL_WORLD_SIZE": "1",
-        "GROUP_WORLD_SIZE": size,
-    }
+def variables_of(gang: Gang) -> dict[str, str]:
+    """Return what tells a member of a gang in containers its place, and the others'."""
+    return {**rendezvous(gang.address, _PORT, gang.size), **place(gang.rank, gang.size)}
 
 
 def secrets_by_key(node: StepNode | MapNode) -> dict[str, str]:
@@ -279,7 +257,7 @@ def _go_on_in(python: Path, order: WorkOrder) -> None:
     """Become the worker in another environment, with this very flowbridge; never returns."""
     own = str(Path(flowbridge.__file__).parents[1])
     os.environ["PYTHONPATH"] = os.pathsep.join(itertools.chain([own], filter(None, [os.environ.get("PYTHONPATH")])))
-    os.execv(python, [str(python), "-m", "flowbridge.worker", order.model_dump_json()])  # noqa: S606  (no shell)
+    go_on_in(python, ["-m", "flowbridge.worker", order.model_dump_json()])
 
 
 def _timeout(node: StepNode | MapNode, graph: FlowGraph) -> float | None:

@@ -16,6 +16,7 @@ import linecache
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from flowbridge.backends.metaflow.kept_graph import kept
 from flowbridge.backends.metaflow.own import metaflow_module
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def install() -> bool:
         originals.update(create_nodes=graphs._create_nodes, traverse_graph=graphs._traverse_graph, checks=list(linter._checks))
         graphs._create_nodes = create_nodes
         graphs._traverse_graph = traverse_graph
+        graphs.__init__ = kept(graphs.__init__)
         quick = {"check_for_acyclicity": check_acyclicity, "check_for_orphans": check_orphans, "check_split_join_balance": check_balance}
         linter._checks[:] = [_taking_the_place_of(check, quick.get(check.__name__)) for check in linter._checks]
     return True

@@ -17,9 +17,10 @@ from flowbridge.backends.metaflow.home import MOST_SPLITS, Home, global_argument
 from flowbridge.backends.metaflow.options import options_of
 from flowbridge.backends.metaflow.parameters import argument
 from flowbridge.backends.metaflow.status import native_of, own_error
-from flowbridge.backends.metaflow.variables import HELPER
+from flowbridge.backends.metaflow.variables import GRAPH, HELPER
 from flowbridge.engine.drivers import driver_of
 from flowbridge.engine.process_tree import kill_tree
+from flowbridge.engine.submission import Awaited
 from flowbridge.errors import BackendError
 from flowbridge.records.finish import finalise
 from flowbridge.records.models import RunNative
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     from flowbridge.backends.base import PreparedRun
     from flowbridge.backends.metaflow.compile import FlowFile
     from flowbridge.backends.metaflow.options import MetaflowOptions
-    from flowbridge.records.models import Driver, RunState
+    from flowbridge.records.models import Driver
 
 _log = logging.getLogger("flowbridge.metaflow")
 _LOOK = 0.25
+_REST = 10.0
+"""How many times as long as a look at the records took is waited before the next: a run of thousands of tasks has as many files."""
 _HELPER_PATIENCE = 60.0
 _TAIL = 60
 
@@ -54,18 +57,16 @@ def submit(run: PreparedRun) -> MetaflowSubmission:
     return submission
 
 
-class MetaflowSubmission:
+class MetaflowSubmission(Awaited):
     """A run that Metaflow's own runtime carries out, in processes of their own."""
 
     def __init__(self, run: PreparedRun, file: FlowFile, options: MetaflowOptions, home: Home) -> None:
+        super().__init__()
         self._run = run
         self._file = file
         self._options = options
         self._home = home
-        self._over = threading.Event()
         self._cancelled = False
-        self._state: RunState | None = None
-        self._error: BaseException | None = None
         self._tail: deque[str] = deque(maxlen=_TAIL)
         self._process: subprocess.Popen[bytes] | None = None
         self._helper: subprocess.Popen[bytes] | None = None
@@ -74,21 +75,6 @@ class MetaflowSubmission:
         self._drivers: tuple[Driver, ...] = ()
 
     # --- what callers do ---------------------------------------------------------------------------------------------------------
-
-    def wait(self, timeout: float | None = None) -> RunState:
-        """Wait until the run is over (or `timeout` seconds) and return its state.
-
-        Raises:
-            StoreError: The records of the run could not be written or read.
-        """
-        try:
-            self._over.wait(timeout)
-        except KeyboardInterrupt:
-            self.cancel()
-            self._over.wait()
-        if self._error is not None:
-            raise self._error
-        return self._state or "running"
 
     def cancel(self) -> None:
         """End the run: running tasks are stopped with their whole process tree, waiting ones never start."""
@@ -101,7 +87,7 @@ class MetaflowSubmission:
 
     def start(self, path: Path) -> None:
         """Start Metaflow, and the helper that lives as long as it does."""
-        env = process_environment(self._run, self._options, self._home)
+        env = {**process_environment(self._run, self._options, self._home), GRAPH: str(self._home.folder / "graph.json")}
         read, write = os.pipe()
         try:
             if self._options.warm and hasattr(os, "fork"):
@@ -185,8 +171,9 @@ class MetaflowSubmission:
         """Tell of tasks as they go on, and close the run when Metaflow's process has ended."""
         try:
             while self._process is not None and self._process.poll() is None:
+                began = time.monotonic()
                 self._tell()
-                time.sleep(_LOOK)
+                time.sleep(max(_LOOK, _REST * (time.monotonic() - began)))
             self._end_helper()
             self._close()
         except BaseException as error:  # noqa: BLE001  (kept, and raised to whoever waits)

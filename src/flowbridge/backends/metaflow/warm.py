@@ -8,6 +8,7 @@ process, and ends a task's processes when Metaflow ends the task.
 from __future__ import annotations
 
 import array
+import gc
 import json
 import os
 import select
@@ -21,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 from flowbridge.backends.metaflow.attempt import Surroundings
 from flowbridge.backends.metaflow.perform import Request, perform
 from flowbridge.backends.metaflow.warm_client import SIZE
-from flowbridge.engine.child import become_clean, end
+from flowbridge.engine.child import be_forked
 from flowbridge.engine.process_tree import adopt_orphans, kill_descendants, kill_tree
+from flowbridge.engine.rehearsal import Rehearsal
 from flowbridge.engine.template_setup import warm
 from flowbridge.settings import load_profile
 from flowbridge.worker.order import WorkOrder
@@ -90,7 +92,7 @@ class Helper:
         channel, _ = self.listener.accept()
         pid = os.fork()
         if pid == 0:
-            self.be_supervisor(channel)
+            be_forked(lambda: self.supervise(channel), "the supervisor of a task")
         self.running[pid] = channel
 
     def reap(self) -> None:
@@ -112,12 +114,9 @@ class Helper:
         if self.around.folder is not None:
             shutil.rmtree(self.around.folder / str(pid), ignore_errors=True)
 
-    def be_supervisor(self, channel: socket.socket) -> None:
-        """Do what one task asks for; never returns."""
-        code = 1
+    def supervise(self, channel: socket.socket) -> int:
+        """Do what one task asks for, and return the code to exit with."""
         try:
-            os.setsid()
-            become_clean()
             self.listener.close()
             for number in (self.driver, self.wake_in, self.wake_out):
                 os.close(number)
@@ -126,12 +125,9 @@ class Helper:
             answer = json.dumps(self.answer(*_received(channel))).encode()
             channel.sendall(SIZE.pack(len(answer)) + answer)
             channel.shutdown(socket.SHUT_WR)
-            code = 0
-        except BaseException as error:  # noqa: BLE001  (whatever it is, this process must not go on as a second helper)
-            sys.stderr.write(f"flowbridge: the supervisor of a task failed: {type(error).__name__}: {error}\n")
         finally:
             kill_descendants()
-            end(code)
+        return 0
 
     def answer(self, message: bytes, streams: Sequence[int]) -> dict[str, Any]:
         """Take the task's place, and do what it asks for."""
@@ -185,6 +181,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     session = Session(opened if opened.content.local else None)
     order = WorkOrder(store=store, flow=flow, run=run, step="", backend="metaflow")
     warm(session, order)
+    if opened.content.local:
+        Rehearsal(session, order).run()
+    gc.collect()
+    gc.freeze()  # what is loaded now stays shared with the supervisors that are forked
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)
         listener.listen(128)
