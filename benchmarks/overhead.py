@@ -191,8 +191,12 @@ def subjects(arguments: argparse.Namespace) -> dict[str, tuple[str, Callable[[],
             lambda: two_lengths(lambda n: run_map("mapped", n), size // 5, 2 * size),
         ),
         "flowbridge local, batches": (
-            f"per item; {50 * size} items, 100 in a process",
-            lambda: two_lengths(lambda n: run_map("batched", n), 5 * size, 50 * size),
+            f"per item; {100 * size} items, 100 in a process",
+            lambda: two_lengths(lambda n: run_map("batched", n), 5 * size, 100 * size),
+        ),
+        "flowbridge local, few batches": (
+            f"per item; {size} items, 100 in a process",
+            lambda: two_lengths(lambda n: run_map("batched", n), size // 5, size),
         ),
     }
     if not arguments.no_metaflow:
