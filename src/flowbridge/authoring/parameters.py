@@ -105,6 +105,23 @@ def _as_option(problem: str, names: Iterable[str]) -> str:
     return problem if missing is None else f"{problem.removesuffix(f'{missing}=...')}--{missing.replace('_', '-')} VALUE"
 
 
+def coerce_some_text(flow: str, signature: Signature, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the value of the parameters that are given as texts; others may be missing.
+
+    Raises:
+        ParameterError: Arguments are of the wrong type; lists all of them.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, text in texts.items():
+        try:
+            values[name] = _from_text(signature.wants(name), text)
+        except ValidationError as error:
+            problems.append(_complaint(name, signature.wants(name), text, error))
+    _raise(flow, problems)
+    return values
+
+
 def _from_text(annotation: Any, text: str) -> Any:
     adapter = adapter_for(annotation)
     if annotation is a.UNKNOWN:

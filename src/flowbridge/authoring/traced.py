@@ -65,6 +65,14 @@ class TracedFlow:
         """
         return parameters.coerce_text(self.graph.name, self.signature, texts)
 
+    def coerce_some_text(self, texts: Mapping[str, str]) -> dict[str, Any]:
+        """Return the value of the parameters that are given as texts; others may be missing.
+
+        Raises:
+            ParameterError: Arguments are of the wrong type; lists all of them.
+        """
+        return parameters.coerce_some_text(self.graph.name, self.signature, texts)
+
 
 @dataclass(frozen=True)
 class Description:

@@ -116,8 +116,21 @@ class DeployingBackend(Backend, Protocol):
     def compile_deployable(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Compiled:
         """Translate the flow so that runs of it can be started there, and put into the store what they need."""
 
-    def deploy(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Deployed:
-        """Hand the flow over; its schedule, if it has one, starts. What was deployed under the same name before is replaced."""
+    def deploy(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile, *, name: str | None = None) -> Deployed:
+        """Hand the flow over under a name, its own unless another is given; its schedule, if it has one, starts.
+
+        What was deployed under that name before is replaced.
+        """
+
+
+class ListingBackend(DeployingBackend, Protocol):
+    """A backend that also knows what was handed over to its system, and takes it back."""
+
+    def deployments(self, profile: Profile) -> list[Listed]:
+        """Return the flows that were handed over."""
+
+    def undeploy(self, name: str, profile: Profile) -> Listed:
+        """Take a flow back: no schedule starts runs of it any more. Runs that were started stay."""
 
 
 @dataclass(frozen=True)
@@ -134,4 +147,29 @@ class Deployed:
     name: str
     id: str
     schedule: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A flow that was handed over earlier, as its system tells of it.
+
+    Attributes:
+        name: It goes by this name there, and is removed by it.
+        flow: The flow's own name.
+        version: Name of the version that was handed over last.
+        cron: Five fields; None where nothing starts runs by itself.
+        timezone: Of these; None for that of the system.
+        on: Whether the schedule starts runs.
+        created: When that version came, in ISO 8601.
+        url: Of its page.
+    """
+
+    name: str
+    flow: str
+    version: str | None = None
+    cron: str | None = None
+    timezone: str | None = None
+    on: bool | None = None
+    created: str | None = None
     url: str | None = None

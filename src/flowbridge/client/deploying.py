@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+import zoneinfo
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.authoring.parameters import adapter_for
 from flowbridge.backends.registry import get_backend
 from flowbridge.client.options import RunOptions
 from flowbridge.client.prepare import deployment, refuse_gaps
-from flowbridge.errors import ParameterError, StoreError, UnsupportedError, suggest
+from flowbridge.errors import ConfigError, ParameterError, StoreError, UnsupportedError, suggest
+from flowbridge.ir.flow import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from flowbridge.authoring.decorators import Flow
     from flowbridge.authoring.traced import TracedFlow
-    from flowbridge.backends.base import Backend, Compiled, Deployed
+    from flowbridge.backends.base import Backend, Compiled, Deployed, Listed
     from flowbridge.settings import Profile
 
 
-def deploy(flow: Flow[..., Any], params: Mapping[str, Any] | None = None, **settings: Any) -> Deployed:
+NO_SCHEDULE = "none"
+_FIELDS = 5
+
+
+def deploy(
+    flow: Flow[..., Any],
+    params: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    schedule: str | Schedule | None = None,
+    timezone: str | None = None,
+    **settings: Any,
+) -> Deployed:
     """Hand a flow over; its schedule, if it has one, starts. What was deployed under its name before is replaced.
 
     Args:
         flow: The flow.
         params: Parameters of the runs that start by themselves; defaults for all others.
+        name: By which it goes there, so that one flow can be deployed several times; None: its own.
+        schedule: When runs start by themselves, instead of what the flow says: five fields of cron, or ``"none"``.
+        timezone: Of the schedule.
         settings: Options of a run: backend, profile, store.
 
     Raises:
@@ -34,14 +51,94 @@ def deploy(flow: Flow[..., Any], params: Mapping[str, Any] | None = None, **sett
     """
     options = RunOptions.of(settings)
     profile = options.load_profile()
-    traced, backend = flow.trace(), get_backend(profile.backend)
-    act = getattr(backend, "deploy", None)
-    if act is None:
-        raise UnsupportedError(backend.name, ["deploying: nothing there starts runs by itself. Run the flow from a scheduler of your own."])
+    traced, backend = scheduled(flow.trace(), schedule, timezone), get_backend(profile.backend)
+    act = _able(backend, "deploy")
     refuse_gaps(backend, traced.graph, profile)
-    graph, record, store = deployment(traced, _given(traced, params or {}), profile, options)
-    deployed: Deployed = act(graph, record, store, profile)
+    given = _given(traced, params or {})
+    missing = [p for p in traced.parameters if p not in given]
+    if missing and traced.graph.schedule is not None:
+        raise ParameterError(
+            f"Flow {traced.graph.name!r} is to start by itself, and the parameter {', '.join(missing)} has no value: give one, or a default"
+        )
+    graph, record, store = deployment(traced, given, profile, options)
+    deployed: Deployed = act(graph, record, store, profile, name=name)
     return deployed
+
+
+def deployments(**settings: Any) -> list[Listed]:
+    """Return the flows that were handed over to the system of a backend.
+
+    Args:
+        settings: Options of a run: backend, profile.
+
+    Raises:
+        UsageError: The configuration is wrong, or the backend knows of none.
+        BackendError: The system did not answer, or refused.
+    """
+    profile = RunOptions.of(settings).load_profile()
+    found: list[Listed] = _able(get_backend(profile.backend), "deployments")(profile)
+    return found
+
+
+def undeploy(name: str, **settings: Any) -> Listed:
+    """Take a flow back that was handed over: nothing starts runs of it any more. Runs that were started stay.
+
+    Args:
+        name: By which it goes there.
+        settings: Options of a run: backend, profile.
+
+    Raises:
+        UsageError: The configuration is wrong, or the backend takes nothing back.
+        BackendError: The system did not answer, refused, or has nothing of that name.
+    """
+    profile = RunOptions.of(settings).load_profile()
+    removed: Listed = _able(get_backend(profile.backend), "undeploy")(name, profile)
+    return removed
+
+
+def _able(backend: Backend, act: str) -> Callable[..., Any]:
+    """Return what a backend does with deployments.
+
+    Raises:
+        UnsupportedError: It does nothing of the kind.
+    """
+    found: Callable[..., Any] | None = getattr(backend, act, None)
+    if found is not None:
+        return found
+    if act == "deploy" or getattr(backend, "deploy", None) is None:
+        raise UnsupportedError(backend.name, ["deploying: nothing there starts runs by itself. Run the flow from a scheduler of your own."])
+    way = "Ask its own tools (kubectl get workflowtemplates, aws stepfunctions list-state-machines, the folder of DAGs)."
+    raise UnsupportedError(backend.name, [f"listing and removing what was deployed: it keeps no list that flowbridge can read. {way}"])
+
+
+def scheduled(traced: TracedFlow, schedule: str | Schedule | None, timezone: str | None) -> TracedFlow:
+    """Return a flow with another schedule, if one is given.
+
+    Raises:
+        ConfigError: It is not five fields of cron, or there is no such time zone.
+    """
+    if schedule is None and timezone is None:
+        return traced
+    own = traced.graph.schedule
+    if schedule == NO_SCHEDULE:
+        if timezone is not None:
+            raise ConfigError(f"timezone={timezone!r} without a schedule")
+        wanted = None
+    elif isinstance(schedule, str):
+        if len(schedule.split()) != _FIELDS:
+            raise ConfigError(
+                f"schedule {schedule!r} is not five fields: minute hour day-of-month month day-of-week, such as '0 6 * * 1-5'"
+            )
+        wanted = Schedule(cron=schedule, timezone=timezone)
+    else:
+        wanted = schedule or own
+        if wanted is None:
+            raise ConfigError(f"timezone={timezone!r} without a schedule: flow {traced.graph.name!r} has none")
+        wanted = wanted.model_copy(update={"timezone": timezone or wanted.timezone})
+    known = zoneinfo.available_timezones()
+    if wanted is not None and wanted.timezone is not None and known and wanted.timezone not in known:
+        raise ConfigError(f"There is no time zone {wanted.timezone!r}; write one such as 'Europe/Berlin'.{suggest(wanted.timezone, known)}")
+    return dataclasses.replace(traced, graph=traced.graph.model_copy(update={"schedule": wanted}))
 
 
 def compile_complete(backend: Backend, traced: TracedFlow, profile: Profile, options: RunOptions) -> Compiled:

@@ -14,7 +14,7 @@ from flowbridge.errors import MissingExtraError, UnsupportedError
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
-    from flowbridge.backends.base import Deployed, PreparedRun, Submission
+    from flowbridge.backends.base import Deployed, Listed, PreparedRun, Submission
     from flowbridge.ir.flow import FlowGraph
     from flowbridge.records.models import RunRecord
     from flowbridge.settings import Profile
@@ -61,11 +61,23 @@ class KubeflowBackend:
         pipeline = deployable(graph, record, store, profile)
         return Compiled(files={f"{graph.name}.yaml": pipeline.data}, notes=find_notes(graph, profile, pipeline))
 
-    def deploy(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Deployed:
+    def deploy(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile, *, name: str | None = None) -> Deployed:
         """Upload the flow to the server of the profile, and start its recurring run where it has a schedule."""
         from flowbridge.backends.kubeflow.schedule import deploy  # noqa: PLC0415
 
-        return deploy(graph, record, store, profile)
+        return deploy(graph, record, store, profile, name=name)
+
+    def deployments(self, profile: Profile) -> list[Listed]:
+        """Return the flows that were uploaded to the server of the profile."""
+        from flowbridge.backends.kubeflow.deployed import deployments  # noqa: PLC0415
+
+        return deployments(profile)
+
+    def undeploy(self, name: str, profile: Profile) -> Listed:
+        """Remove an uploaded flow and its recurring run from the server of the profile."""
+        from flowbridge.backends.kubeflow.deployed import undeploy  # noqa: PLC0415
+
+        return undeploy(name, profile)
 
     def admit(self, profile: Profile, *, max_parallel: int | None = None) -> Profile:
         """Refuse a run that cannot start here and now, before anything is written. Where no host is named, kfp's local runner serves."""

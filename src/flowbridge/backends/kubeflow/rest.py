@@ -184,11 +184,15 @@ class Server:
         """Return the URL of a run's page."""
         return f"{(ui or self.address).rstrip('/')}/#/runs/details/{run_id}"
 
-    def upload(self, name: str, version: str, data: bytes) -> tuple[str, str]:
-        """Upload a pipeline, or a version of one that is there, and return the ids of both. A version that is there is kept."""
+    def upload(self, name: str, version: str, data: bytes, about: str) -> tuple[str, str]:
+        """Upload a pipeline, or a version of one that is there, and return the ids of both. A version that is there is kept.
+
+        A new pipeline's first version is named after the pipeline by the server; the one under its own name is uploaded beside it.
+        """
         pipeline = self._pipeline(name)
         if pipeline is None:
-            made = self.call("POST", "/pipelines/upload", query={"name": name, "namespace": self.namespace}, multipart=multipart(data))
+            query = {"name": name, "namespace": self.namespace, "description": about}
+            made = self.call("POST", "/pipelines/upload", query=query, multipart=multipart(data))
             pipeline = str(made["pipeline_id"])
         known = self.get(f"/pipelines/{pipeline}/versions", {"filter": where("display_name", version), "page_size": "1"})
         for found in known.get("pipeline_versions", ()):
@@ -209,14 +213,34 @@ class Server:
 
     def schedules(self, name: str | None = None) -> list[Json]:
         """Return the recurring runs, all or those of a name."""
-        query = {"namespace": self.namespace, "page_size": "100", "filter": where("display_name", name) if name else None}
+        query = {"namespace": self.namespace, "filter": where("display_name", name) if name else None}
+        return [s for s in self._pages("/recurringruns", query, "recurringRuns", "recurring_runs") if name in (None, s.get("display_name"))]
+
+    def pipelines(self) -> list[Json]:
+        """Return the uploaded pipelines."""
+        return self._pages("/pipelines", {"namespace": self.namespace}, "pipelines")
+
+    def versions(self, pipeline: str) -> list[Json]:
+        """Return the versions of a pipeline, the latest first."""
+        found = self._pages(f"/pipelines/{pipeline}/versions", {"sort_by": "created_at desc"}, "pipeline_versions")
+        return [version for version in found if version.get("pipeline_id", pipeline) == pipeline]
+
+    def _pages(self, path: str, query: Mapping[str, str | None], *names: str) -> list[Json]:
+        """Return the objects of a listing, over all its pages."""
+        asked = {**query, "page_size": "100"}
         found: list[Json] = []
         while True:
-            answer = self.get("/recurringruns", query)
-            found += answer.get("recurringRuns") or answer.get("recurring_runs") or []
+            answer = self.get(path, asked)
+            found += next((answer[name] for name in names if answer.get(name)), [])
             if not answer.get("next_page_token"):
                 return found
-            query = {**query, "page_token": answer["next_page_token"]}
+            asked = {**asked, "page_token": answer["next_page_token"]}
+
+    def delete_pipeline(self, pipeline: str) -> None:
+        """Remove a pipeline with all its versions; runs stay. The server removes none that has versions."""
+        for version in self.versions(pipeline):
+            self.call("DELETE", f"/pipelines/{pipeline}/versions/{version['pipeline_version_id']}")
+        self.call("DELETE", f"/pipelines/{pipeline}")
 
     def switch_schedule(self, schedule_id: str, *, on: bool) -> None:
         """Let a recurring run start runs, or not."""

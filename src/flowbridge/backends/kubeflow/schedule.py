@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.base import Deployed
 from flowbridge.backends.kubeflow.begin import Deployment, save_deployment
-from flowbridge.backends.kubeflow.compile import Pipeline, pipeline_name
+from flowbridge.backends.kubeflow.compile import LONGEST_PIPELINE_NAME, pipeline_name
 from flowbridge.backends.kubeflow.locks import refuse_local_packages
+from flowbridge.backends.kubeflow.names import slug
 from flowbridge.backends.kubeflow.options import options_of
 from flowbridge.backends.kubeflow.rest import Server
 from flowbridge.backends.kubeflow.submit import complete_pipeline, shown_parameters, source
-from flowbridge.errors import ConfigError
+from flowbridge.errors import ConfigError, suggest
+from flowbridge.ir.flow import Schedule
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
-    from flowbridge.ir.flow import FlowGraph, Schedule
+    from flowbridge.backends.kubeflow.compile import Pipeline
+    from flowbridge.backends.kubeflow.options import KubeflowOptions
+    from flowbridge.ir.flow import FlowGraph
     from flowbridge.records.models import RunRecord
     from flowbridge.settings import Profile
 
 Json = dict[str, Any]
 FIELDS = 5
+ABOUT = "flowbridge flow "
+"""What the description of a pipeline begins with that flowbridge uploaded; the flow's name follows."""
 _SUNDAY = "7"
+_WEEK = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 
 
 def deployable(graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Pipeline:
@@ -40,8 +48,15 @@ def deployable(graph: FlowGraph, record: RunRecord, store: Store, profile: Profi
     return complete_pipeline(graph, store, profile, options, deployment=digest)
 
 
-def deploy(graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Deployed:
-    """Upload a flow, and start its recurring run where it has a schedule; one of the same flow that is there is replaced.
+def deploy(graph: FlowGraph, record: RunRecord, store: Store, profile: Profile, *, name: str | None = None) -> Deployed:
+    """Upload a flow, and start its recurring run where it has a schedule; one that is there under this name is replaced.
+
+    Args:
+        graph: The flow.
+        record: A record like those of its runs, without an id.
+        store: Where the flow's code bundle is already.
+        profile: The settings in force.
+        name: By which it goes on the server; None: its own.
 
     Raises:
         ConfigError: No server is set, or the schedule is not five fields of cron.
@@ -51,14 +66,19 @@ def deploy(graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) 
     server = Server(options)
     cron = None if graph.schedule is None else cron_of(graph.schedule)
     pipeline = deployable(graph, record, store, profile)
-    name = version_name(graph, record)
-    ids = server.upload(pipeline_name(graph), name, pipeline.data)
-    schedule = None
+    title, version = slug(name or graph.name, LONGEST_PIPELINE_NAME), version_name(graph, record)
+    ids = server.upload(title, version, pipeline.data, f"{ABOUT}{graph.name}")
+    request = None
     if cron is not None:
         experiment = server.experiment(options.experiment or graph.name)
-        schedule = _reschedule(server, graph, recurring(graph, record, pipeline, profile, cron, experiment))
-    url = f"{(options.ui or server.address).rstrip('/')}/#/pipelines/details/{ids[0]}/version/{ids[1]}"
-    return Deployed(name=name, id="/".join(ids), schedule=schedule, url=url)
+        request = recurring(graph, record, pipeline, profile, cron, experiment) | {"display_name": schedule_name(title)}
+    schedule = _reschedule(server, title, request)
+    return Deployed(name=version, id="/".join(ids), schedule=schedule, url=page_of(server, options, *ids))
+
+
+def page_of(server: Server, options: KubeflowOptions, pipeline: str, version: str) -> str:
+    """Return the URL of a version's page."""
+    return f"{(options.ui or server.address).rstrip('/')}/#/pipelines/details/{pipeline}/version/{version}"
 
 
 def version_name(graph: FlowGraph, record: RunRecord) -> str:
@@ -70,7 +90,7 @@ def recurring(graph: FlowGraph, record: RunRecord, pipeline: Pipeline, profile: 
     """Return what is sent to start a recurring run."""
     options = options_of(profile)
     request: Json = {
-        "display_name": schedule_name(graph),
+        "display_name": schedule_name(pipeline_name(graph)),
         "experiment_id": experiment,
         "pipeline_spec": source(pipeline),
         "runtime_config": {"parameters": shown_parameters(graph, record.params)},
@@ -84,15 +104,15 @@ def recurring(graph: FlowGraph, record: RunRecord, pipeline: Pipeline, profile: 
     return request
 
 
-def schedule_name(graph: FlowGraph) -> str:
-    """Return the name of a flow's recurring run."""
-    return f"flowbridge {graph.name}"
+def schedule_name(title: str) -> str:
+    """Return the name of a deployment's recurring run."""
+    return f"flowbridge {title}"
 
 
-def _reschedule(server: Server, graph: FlowGraph, request: Json) -> str:
-    """Start the new recurring run, then remove the older ones of this flow, so that there is never none."""
-    before = [s["recurring_run_id"] for s in server.schedules(schedule_name(graph))]
-    made = server.create_schedule(request)
+def _reschedule(server: Server, title: str, request: Json | None) -> str | None:
+    """Start the new recurring run, then remove the older ones of this deployment, so that there is never none; without a new one, only that."""
+    before = [s["recurring_run_id"] for s in server.schedules(schedule_name(title))]
+    made = server.create_schedule(request) if request is not None else None
     for old in before:
         server.delete_schedule(old)
     return made
@@ -105,13 +125,52 @@ def cron_of(schedule: Schedule) -> str:
     it is would run every hour.
 
     Raises:
-        ConfigError: It is not five fields.
+        ConfigError: It is not five fields, or nobody knows the time zone.
     """
     fields = schedule.cron.split()
     if len(fields) != FIELDS:
         raise ConfigError(
             f"schedule {schedule.cron!r} has {len(fields)} fields; write minute, hour, day of month, month and day of week, as in '0 6 * * *'"
         )
-    days = ",".join("0" if day == _SUNDAY else day for day in fields[-1].split(","))
-    zone = f"TZ={schedule.timezone} " if schedule.timezone else ""
-    return f"{zone}0 {' '.join(fields[:-1])} {days}"
+    days = ",".join(_days(part, schedule.cron) for part in fields[-1].split(","))
+    return f"{zone_of(schedule)}0 {' '.join(fields[:-1])} {days}"
+
+
+def zone_of(schedule: Schedule) -> str:
+    """Return what stands before a schedule with a time zone.
+
+    Raises:
+        ConfigError: There is no zone of that name.
+    """
+    zone = schedule.timezone
+    if zone is None:
+        return ""
+    known = zoneinfo.available_timezones()
+    if known and zone not in known:
+        raise ConfigError(f"timezone {zone!r} is not the name of a zone, such as 'Europe/Berlin'.{suggest(zone, known)}")
+    return f"TZ={zone} "
+
+
+def _days(part: str, cron: str) -> str:
+    """Return a part of the days of the week with Sunday as 0; ranges that reach it from below are written out."""
+    span, slash, step = part.partition("/")
+    first, dash, last = span.partition("-")
+    if not dash:
+        return ("0" if first == _SUNDAY else first) + slash + step
+    begin, end = _day(first), _day(last)
+    if begin is None or end is None or (step and not step.isdigit()):
+        raise ConfigError(f"schedule {cron!r}: {part!r} is no range of days of the week, such as 1-5 or MON-FRI")
+    end = end or len(_WEEK) if end <= begin else end
+    return ",".join(str(day % len(_WEEK)) for day in range(begin, end + 1, int(step or 1))) if end >= begin else part
+
+
+def _day(text: str) -> int | None:
+    if text.upper() in _WEEK:
+        return _WEEK.index(text.upper())
+    return int(text) if text.isdigit() and int(text) <= len(_WEEK) else None
+
+
+def schedule_of(cron: str) -> Schedule:
+    """Return a schedule from the form that Kubeflow's scheduler reads."""
+    zone, _, rest = cron.partition(" ") if cron.startswith("TZ=") else ("", "", cron)
+    return Schedule(cron=" ".join(rest.split()[-FIELDS:]), timezone=zone.removeprefix("TZ=") or None)

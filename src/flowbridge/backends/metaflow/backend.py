@@ -53,14 +53,16 @@ class MetaflowBackend:
 
         return compile_for(graph, profile, store.get_bundle(record.bundle) if record.bundle else None)
 
-    def deploy(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Deployed:
+    def deploy(self, graph: FlowGraph, record: RunRecord, store: Store, profile: Profile, *, name: str | None = None) -> Deployed:
         """Hand the flow over to the target of the profile: Argo Workflows, Step Functions or Airflow."""
         from flowbridge.backends.metaflow.targets import deploy  # noqa: PLC0415
         from flowbridge.errors import ConfigError  # noqa: PLC0415
 
         if record.bundle is None:
             raise ConfigError(f"The steps of flow {graph.name!r} cannot be taken elsewhere, so it cannot be deployed")
-        return deploy(graph, profile, store.get_bundle(record.bundle))
+        return deploy(
+            graph, profile, store.get_bundle(record.bundle), name=name, given={p: store.load(ref) for p, ref in record.param_refs}
+        )
 
     def submit(self, run: PreparedRun) -> Submission:
         """Start the run."""

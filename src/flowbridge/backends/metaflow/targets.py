@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -24,7 +25,7 @@ from flowbridge.ir.fingerprint import dump
 from flowbridge.packaging.bundle import build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from flowbridge.backends.metaflow.options import MetaflowOptions
     from flowbridge.ir.flow import FlowGraph
@@ -65,8 +66,15 @@ def compile_for(graph: FlowGraph, profile: Profile, code: bytes | None = None) -
     return Compiled(files, notes)
 
 
-def deploy(graph: FlowGraph, profile: Profile, code: bytes) -> Deployed:
+def deploy(graph: FlowGraph, profile: Profile, code: bytes, *, name: str | None = None, given: Mapping[str, Any] | None = None) -> Deployed:
     """Have Metaflow deploy a flow to its target.
+
+    Args:
+        graph: The flow.
+        profile: The settings in force.
+        code: Its bundle.
+        name: By which it goes there; None: its own.
+        given: Parameters of the runs that start by themselves: they become the defaults.
 
     Raises:
         ConfigError: The target is none that a flow is deployed to.
@@ -78,20 +86,23 @@ def deploy(graph: FlowGraph, profile: Profile, code: bytes) -> Deployed:
             f"Metaflow's target {options.target!r} starts runs when asked to, and keeps nothing. To deploy, set target in the profile's "
             f"metaflow settings to one of: {', '.join(DEPLOYED)}"
         )
+    graph = _with_defaults(graph, given or {})
+    own = ["--name", name] if name else []
     compiled = compile_for(graph, profile.model_copy(update={"metaflow": {**profile.metaflow, "target": "local"}}), code)
     file = compile_flow(graph, profile)
     files = {**compiled.files, f"{graph.name}.py": file.text.encode()}
     if options.target == "airflow":
         if options.dags is None:
             raise ConfigError("Airflow finds flows in its folder of DAGs: name it as `dags` in the profile's metaflow settings")
-        place = Path(options.dags).expanduser() / f"{graph.name}.py"
+        place = Path(options.dags).expanduser() / f"{name or graph.name}.py"
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(make_artefact(files, file.name, options))
-        return Deployed(name=file.name, id=str(place))
-    with tempfile.TemporaryDirectory(prefix="flowbridge-") as name:
+        place.write_bytes(make_artefact(files, file.name, options, own))
+        return Deployed(name=name or file.name, id=str(place))
+    with tempfile.TemporaryDirectory(prefix="flowbridge-") as folder:
         for part, content in files.items():
-            (Path(name) / part).write_bytes(content)
-        said = _metaflow(Path(name), f"{graph.name}.py", options, [options.target, "create"], quiet=False).decode(errors="replace")
+            (Path(folder) / part).write_bytes(content)
+        command = [options.target, *own, "create"]
+        said = _metaflow(Path(folder), f"{graph.name}.py", options, command, quiet=False).decode(errors="replace")
     found = re.search(r"Deploying \*?([\w.-]+)\*? to ", said)
     identity = found.group(1) if found else file.name.lower()
     return Deployed(name=identity, id=identity, schedule=identity if graph.schedule else None)
@@ -118,7 +129,27 @@ def _with_code(graph: FlowGraph) -> tuple[FlowGraph, bytes | None, str]:
     return graph.model_copy(update={"steps": steps}), bundle.data, ""
 
 
-def make_artefact(files: dict[str, bytes], flow: str, options: MetaflowOptions) -> bytes:
+def _with_defaults(graph: FlowGraph, given: Mapping[str, Any]) -> FlowGraph:
+    """Return a flow whose parameters have the values given as their defaults.
+
+    Raises:
+        ConfigError: A value is none that a default can be written as.
+    """
+    parameters = []
+    for parameter in graph.parameters:
+        value = given.get(parameter.name)
+        if parameter.name in given and (parameter.required or value != parameter.default):
+            try:
+                value = json.loads(json.dumps(value, allow_nan=False))
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"Metaflow cannot be given {parameter.name}={value!r} as the default of a deployment: {error}") from error
+            parameters.append(parameter.model_copy(update={"default": value, "required": False}))
+        else:
+            parameters.append(parameter)
+    return graph.model_copy(update={"parameters": tuple(parameters)})
+
+
+def make_artefact(files: dict[str, bytes], flow: str, options: MetaflowOptions, own: Sequence[str] = ()) -> bytes:
     """Have Metaflow make what a target is deployed with, without deploying it."""
     needed = _NEEDS.get(options.target)
     if needed is not None and importlib.util.find_spec(needed) is None:
@@ -129,9 +160,9 @@ def make_artefact(files: dict[str, bytes], flow: str, options: MetaflowOptions) 
             (folder / part).write_bytes(content)
         main = next(iter(files))
         if options.target == "airflow":
-            _metaflow(folder, main, options, ["airflow", "create", "dag.py"])
+            _metaflow(folder, main, options, ["airflow", *own, "create", "dag.py"])
             return (folder / "dag.py").read_bytes()
-        output = _metaflow(folder, main, options, [options.target, "create", "--only-json"])
+        output = _metaflow(folder, main, options, [options.target, *own, "create", "--only-json"])
     start = output.find(b"{")
     if start < 0:
         raise BackendError(f"Metaflow made nothing for {options.target} of {flow}: {output.decode(errors='replace')[-2000:]}")

@@ -8,6 +8,7 @@ import shutil
 import threading
 import urllib.parse
 import uuid
+import zoneinfo
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -130,7 +131,10 @@ class FakeServer:
             ("POST", r"/pipelines/upload", lambda: self._upload(query, body)),
             ("POST", r"/pipelines/upload_version", lambda: self._version(query["pipelineid"], query["name"], body)),
             ("GET", r"/pipelines/names/([^/]+)", self._named),
-            ("GET", r"/pipelines/([^/]+)/versions", lambda _: {"pipeline_versions": _filtered(self.versions, query)}),
+            ("GET", r"/pipelines", lambda: self._page("pipelines", list(self.pipelines.values()), query)),
+            ("DELETE", r"/pipelines/([^/]+)", self._delete_pipeline),
+            ("GET", r"/pipelines/([^/]+)/versions", lambda i: {"pipeline_versions": self._versions_of(i, query)}),
+            ("DELETE", r"/pipelines/([^/]+)/versions/([^/]+)", lambda _, v: self.versions.pop(v) and {}),
             ("POST", r"/recurringruns", lambda: self._new_schedule(body)),
             ("GET", r"/recurringruns", lambda: {"recurringRuns": _filtered(self.schedules, query)}),
             ("POST", r"/recurringruns/([^/:]+):(enable|disable)", lambda i, v: self.schedules[i].update(mode=v.upper()) or {}),
@@ -207,7 +211,8 @@ class FakeServer:
     # --- pipelines and schedules ---
 
     def _upload(self, query: Json, body: bytes) -> Json:
-        pipeline = self._keep(self.pipelines, "pipeline_id", {"display_name": query["name"], "name": query["name"]})
+        told = {"display_name": query["name"], "name": query["name"], "description": query.get("description", "")}
+        pipeline = self._keep(self.pipelines, "pipeline_id", told)
         self._version(pipeline["pipeline_id"], query["name"], body)
         return pipeline
 
@@ -216,7 +221,25 @@ class FakeServer:
         self.uploads.append(data)
         spec = json.loads(data.decode().split("\n---\n")[0])
         check_at_post(spec, None)
-        return self._keep(self.versions, "pipeline_version_id", {"display_name": name, "pipeline_id": pipeline, "pipeline_spec": spec})
+        created = f"2026-11-25T10:00:{len(self.versions):02d}Z"
+        told = {"display_name": name, "pipeline_id": pipeline, "pipeline_spec": spec, "created_at": created}
+        return self._keep(self.versions, "pipeline_version_id", told)
+
+    def _versions_of(self, pipeline: str, query: Json) -> list[Json]:
+        found = [v for v in _filtered(self.versions, query) if v["pipeline_id"] == pipeline]
+        return found[::-1] if query.get("sort_by") == "created_at desc" else found
+
+    def _delete_pipeline(self, pipeline: str) -> Json:
+        if any(v["pipeline_id"] == pipeline for v in self.versions.values()):
+            raise Refusal(400, "Failed to delete pipeline as it has existing pipeline versions")
+        del self.pipelines[pipeline]
+        return {}
+
+    def _page(self, name: str, objects: list[Json], query: Json) -> Json:
+        """Answer with two objects at a time, so that whoever reads only the first page is found out."""
+        begin = int(query.get("page_token", "0"))
+        more = {"next_page_token": str(begin + 2)} if begin + 2 < len(objects) else {}
+        return {name: objects[begin : begin + 2], **more}
 
     def _named(self, name: str) -> Json:
         for pipeline in self.pipelines.values():
@@ -225,8 +248,12 @@ class FakeServer:
         raise Refusal(404, f"Pipeline with name {name} not found")
 
     def _new_schedule(self, body: Json) -> Json:
-        fields = body["trigger"]["cron_schedule"]["cron"].split()
-        if len([f for f in fields if not f.startswith("TZ=")]) != 6:
+        zone, fields = "", body["trigger"]["cron_schedule"]["cron"].split()
+        if fields[0].startswith("TZ="):
+            zone, *fields = fields
+        if zone and zone.removeprefix("TZ=") not in zoneinfo.available_timezones():
+            raise Refusal(400, f"Provided bad location {zone}: unknown time zone")
+        if len(fields) != 6 or not re.fullmatch(r"([0-6*?]|[A-Z]{3})([-/,]([0-6]|[A-Z]{3}))*", fields[-1]):
             raise Refusal(400, "Schedule cron is not a supported format(https://godoc.org/github.com/robfig/cron)")
         return self._keep(self.schedules, "recurring_run_id", body)
 

@@ -164,9 +164,9 @@ def test_reads_are_repeated(fake: FakeServer) -> None:
 
 def test_pipelines_are_uploaded_once_per_version(fake: FakeServer) -> None:
     server, data = connect(fake), compile_flow(training(), profile()).data
-    first = server.upload("training", "training-abc", data)
-    assert server.upload("training", "training-abc", data) == first
-    second = server.upload("training", "training-def", data)
+    first = server.upload("training", "training-abc", data, "flowbridge flow training")
+    assert server.upload("training", "training-abc", data, "flowbridge flow training") == first
+    second = server.upload("training", "training-def", data, "flowbridge flow training")
     assert second[0] == first[0]
     assert second[1] != first[1]
     assert all(sent == data for sent in fake.uploads)

@@ -158,6 +158,25 @@ def test_deploying_to_airflow_writes_into_its_folder(aws: dict[str, str], tmp_pa
     assert Path(made.id).read_text().startswith("# Deployed on")
 
 
+def test_deploy_command_gives_a_name_a_schedule_and_parameters(
+    aws: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Metaflow knows defaults only: what the command gives becomes the default of the deployment."""
+    from flowbridge.cli.main import call
+
+    for name, value in {"TARGET": "airflow", "DATASTORE": "s3", "DAGS": str(tmp_path / "dags")}.items():
+        monkeypatch.setenv(f"FLOWBRIDGE_METAFLOW__{name}", value)
+    words = ["tests.unit.backends.metaflow.run_flows:deployed", "--backend", "metaflow", "--store", "s3://fbstore/flows"]
+    assert call(["deploy", *words, "--name", "deployed_5", "--schedule", "0 6 * * *", "--n", "5"]) == 0
+    assert capsys.readouterr().out.startswith("Deployed deployed as deployed_5\nSchedule: 0 6 * * *\n")
+    dag = (tmp_path / "dags" / "deployed_5.py").read_text()
+    assert "'dag_id': 'deployed_5'" in dag
+    assert "0 6 * * *" in dag
+    assert "'default': 5" in dag
+    assert call(["deploy", *words, "--schedule", "0 6 * * *", "--timezone", "Europe/Berlin"]) == 2
+    assert "names the time zone Europe/Berlin" in capsys.readouterr().err
+
+
 def test_what_runs_here_is_not_deployed(tmp_path: Path) -> None:
     from flowbridge.client.deploying import deploy
 
