@@ -6,6 +6,7 @@ import ast
 import builtins
 import collections.abc
 import dataclasses
+import functools
 import inspect
 import sys
 import types
@@ -132,16 +133,19 @@ def fields_of(annotation: Any) -> dict[str, Any] | None:
     cls = class_of(annotation)
     if cls is None:
         return None
-    if is_named_tuple(cls):
-        names = list(cls._fields)  # type: ignore[attr-defined]
-    elif dataclasses.is_dataclass(cls):
-        if not _made_of_fields(cls):
-            return None
-        names = [f.name for f in dataclasses.fields(cls)]
-    else:
-        return None
-    hints = _class_hints(cls)
+    names = names_of_fields(cls)
+    hints = _class_hints(cls) if names else {}
     return {name: hints.get(name, UNKNOWN) for name in names} or None
+
+
+@functools.lru_cache(maxsize=256)
+def names_of_fields(cls: type) -> tuple[str, ...]:
+    """Return the names of the fields of a NamedTuple or dataclass; none of any other class, and of dataclasses that are more than their fields."""
+    if is_named_tuple(cls):
+        return tuple(cls._fields)  # type: ignore[attr-defined]
+    if dataclasses.is_dataclass(cls) and _made_of_fields(cls):
+        return tuple(f.name for f in dataclasses.fields(cls))
+    return ()
 
 
 def _made_of_fields(cls: Any) -> bool:

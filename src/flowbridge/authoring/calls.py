@@ -12,7 +12,7 @@ from flowbridge.authoring.deferred import Deferred, Nothing, Value, Whole
 from flowbridge.authoring.handles import Handle, deferred_of
 from flowbridge.authoring.items import Origin
 from flowbridge.authoring.signature import Argument
-from flowbridge.authoring.values import MapContext, Site, bind, captured_handles, in_scope, type_of
+from flowbridge.authoring.values import MapContext, Site, bind, captured_handles, fields_in, in_scope, type_of
 from flowbridge.ir.bindings import Binding, FromStep
 from flowbridge.ir.control import MapNode
 from flowbridge.ir.flow import CodeRef, ContainerSpec, StepNode
@@ -138,6 +138,10 @@ def check(value: Any, wanted: Any, site: Site) -> None:
     if wrong is not None:
         label = f" ({deferred_of(value).label})" if isinstance(value, Handle) else ""
         site.problem(f"expected {a.show(wanted)}, got {a.show(wrong)}{label}. Pass a value of that type, or change the annotation.")
+    parts = fields_in(value)
+    types = a.fields_of(type(value)) if any(isinstance(part, Handle) for part in parts.values()) else None
+    for name, kind in (types or {}).items():
+        check(parts[name], kind, replace(site, where=f"{site.where}, {name!r}"))
 
 
 def waits(after: Sequence[Any], site: Site) -> tuple[str, ...]:

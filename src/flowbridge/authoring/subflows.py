@@ -13,7 +13,7 @@ from flowbridge.authoring.handles import Handle, deferred_of
 from flowbridge.authoring.items import Each
 from flowbridge.authoring.signature import Argument
 from flowbridge.authoring.source import silent_tests
-from flowbridge.authoring.values import Known, MapContext, Site, bind, parts_of, type_of
+from flowbridge.authoring.values import Known, MapContext, Site, bind, fields_in, parts_of, type_of
 from flowbridge.ir.bindings import Binding, Collected, FromStep
 
 if TYPE_CHECKING:
@@ -163,11 +163,12 @@ def _with_items(value: Any, site: Site) -> Any:
         return type(value)(_with_items(part, site) for part in value)
     if type(value) is dict:
         return {key: _with_items(part, site) for key, part in value.items()}
+    fields = fields_in(value)
+    if any(isinstance(part, Each) for part in parts_of(value)):
+        return type(value)(**{name: _with_items(part, site) for name, part in fields.items()})
     return value
 
 
 def _scope_of(value: Any) -> tuple[str, ...]:
     """Return the innermost maps that any output inside a value is inside of."""
-    if type(value) not in (list, tuple, dict):
-        return ()
     return max((deferred_of(p).scope for p in parts_of(value) if isinstance(p, Handle)), key=len, default=())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +17,13 @@ from flowbridge.authoring.handles import Handle, deferred_of
 from flowbridge.authoring.items import Each, Origin, origin_of, path_of
 from flowbridge.authoring.tracing import Level, Tracer
 from flowbridge.errors import FlowError
-from flowbridge.ir.bindings import Binding, Constant, DictOf, FromItem, ListOf
+from flowbridge.ir.bindings import Binding, Constant, DictOf, FromItem, ListOf, RecordOf
 from flowbridge.ir.fingerprint import canonical_json
 
 CONSTANT_LIMIT = 2**20
 _SHOWN = 200
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_CONTAINERS = (list, tuple, dict)
+_PLAIN = (str, bytes, int, float, bool, type(None), list, tuple, dict)
 
 
 @dataclass
@@ -123,7 +124,7 @@ def bind(value: Any, site: Site) -> Binding:
         if site.context is None:
             return site.problem("each(...) is for the arguments of .map(...) only; this is a plain call.")
         return site.context.binding(value, site.argument)
-    if type(value) in _CONTAINERS and any(isinstance(part, (Handle, Each)) for part in parts_of(value)):
+    if any(isinstance(part, (Handle, Each)) for part in parts_of(value)):
         return _bind_container(value, site)
     return constant(value, site)
 
@@ -146,14 +147,40 @@ def in_scope(inner: tuple[str, ...], outer: tuple[str, ...]) -> bool:
 
 
 def parts_of(value: Any) -> Iterator[Any]:
-    """Yield what lists, tuples and dicts hold, and what those inside them hold."""
-    for part in value.values() if isinstance(value, dict) else value:
+    """Yield what a list, tuple, dict, NamedTuple or dataclass holds, and what those inside it hold; of anything else nothing."""
+    yield from _within(value, set())
+
+
+def _within(value: Any, seen: set[int]) -> Iterator[Any]:
+    if id(value) in seen:  # objects of the user's may refer to each other
+        return
+    for part in _held(value):
+        seen.add(id(value))
         yield part
-        if type(part) in _CONTAINERS:
-            yield from parts_of(part)
+        yield from _within(part, seen)
+
+
+def _held(value: Any) -> Iterable[Any]:
+    kind = type(value)
+    if kind in (list, tuple):
+        found: Iterable[Any] = value
+        return found
+    return value.values() if kind is dict else fields_in(value).values()
+
+
+def fields_in(value: Any) -> dict[str, Any]:
+    """Return the fields of a NamedTuple or dataclass; nothing of any other value."""
+    kind: Any = type(value)
+    if kind in _PLAIN or not (isinstance(value, tuple) or dataclasses.is_dataclass(kind)) or isinstance(value, (Handle, Each)):
+        return {}
+    return {name: getattr(value, name) for name in a.names_of_fields(kind)}
 
 
 def _bind_container(value: Any, site: Site) -> Binding:
+    fields = fields_in(value)
+    if fields:
+        make = _pickled(type(value), site).model_copy(update={"shown": _kind(value)})
+        return RecordOf(make=make, items=tuple((name, bind(part, site)) for name, part in fields.items()))
     if not isinstance(value, dict):
         return ListOf(items=tuple(bind(part, site) for part in value), tuple_=isinstance(value, tuple))
     if not all(isinstance(key, str) for key in value):
@@ -198,7 +225,8 @@ def _pickled(value: Any, site: Site) -> Constant:
         data = cloudpickle.dumps(value, protocol=4)
     except FlowError as error:
         return site.problem(
-            f"{error.problems[0]}; it is inside a {_kind(value)}. Outputs may stand inside lists, tuples and dicts; make the rest in a step."
+            f"{error.problems[0]}; it is inside a {_kind(value)}. Outputs may stand inside lists, tuples, dicts, "
+            f"NamedTuples and dataclasses; make the rest in a step."
         )
     except Exception as error:  # noqa: BLE001  (pickling runs code of any class; every failure means the same)
         return site.problem(f"a {_kind(value)} cannot be carried to the step: {error}. Make it inside a step.")
@@ -241,7 +269,7 @@ def _holds_handle(cell: Any) -> bool:
         value = cell.cell_contents
     except ValueError:  # not filled yet
         return False
-    return isinstance(value, Handle) or (type(value) in _CONTAINERS and any(isinstance(p, Handle) for p in parts_of(value)))
+    return isinstance(value, Handle) or any(isinstance(p, Handle) for p in parts_of(value))
 
 
 def type_of(value: Any) -> Any:

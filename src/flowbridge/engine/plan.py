@@ -205,7 +205,7 @@ class _Planner:
             return First(tuple(self._term(node, choice) for choice in binding.choices))
         if isinstance(binding, b.ListOf):
             return All(tuple(self._term(node, item) for item in binding.items))
-        if isinstance(binding, b.DictOf | b.GridOf):
+        if isinstance(binding, b.DictOf | b.RecordOf | b.GridOf):
             return All(tuple(self._term(node, item) for _, item in binding.items))
         if isinstance(binding, b.Collected):
             return self._per(node, binding)

@@ -88,6 +88,17 @@ class DictOf(TaggedModel):
     items: tuple[tuple[str, Binding], ...]
 
 
+class RecordOf(TaggedModel):
+    """A NamedTuple or dataclass made in the flow with outputs among its fields. Skipped ones make the whole skipped.
+
+    `make` is its class, called with the fields by name.
+    """
+
+    kind: Literal["record"] = "record"
+    make: Constant
+    items: tuple[tuple[str, Binding], ...]
+
+
 class GridOf(TaggedModel):
     """Every combination of some lists, as a list of dicts; the first name varies slowest."""
 
@@ -110,11 +121,11 @@ class Collected(TaggedModel):
 
 
 Binding = Annotated[
-    Constant | FromParameter | FromStep | FromItem | FirstOf | ListOf | DictOf | GridOf | Collected,
+    Constant | FromParameter | FromStep | FromItem | FirstOf | ListOf | DictOf | RecordOf | GridOf | Collected,
     Field(discriminator="kind"),
 ]
 
-for _model in (FirstOf, ListOf, DictOf, GridOf, Collected):
+for _model in (FirstOf, ListOf, DictOf, RecordOf, GridOf, Collected):
     _model.model_rebuild()
 
 
@@ -127,7 +138,7 @@ def walk(binding: Binding) -> Iterator[Binding]:
     elif isinstance(binding, ListOf):
         for item in binding.items:
             yield from walk(item)
-    elif isinstance(binding, DictOf | GridOf):
+    elif isinstance(binding, DictOf | RecordOf | GridOf):
         for _, item in binding.items:
             yield from walk(item)
     elif isinstance(binding, Collected):

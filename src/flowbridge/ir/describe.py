@@ -44,6 +44,8 @@ def _described(binding: b.Binding) -> str:
         return f"({inside})" if binding.tuple_ else f"[{inside}]"
     if isinstance(binding, b.DictOf):
         return "{" + ", ".join(f"{key!r}: {describe_binding(item)}" for key, item in binding.items) + "}"
+    if isinstance(binding, b.RecordOf):
+        return f"{binding.make.shown}({', '.join(f'{name}={describe_binding(item)}' for name, item in binding.items)})"
     return _named(binding) + _path(binding.path)
 
 

@@ -209,7 +209,7 @@ class _References:
             yield from self.binding(binding.value, (*mapped.scope, mapped.id), where)
 
 
-def _parts(binding: b.FirstOf | b.ListOf | b.DictOf | b.GridOf) -> tuple[b.Binding, ...]:
+def _parts(binding: b.FirstOf | b.ListOf | b.DictOf | b.RecordOf | b.GridOf) -> tuple[b.Binding, ...]:
     if isinstance(binding, b.FirstOf):
         return binding.choices
     return binding.items if isinstance(binding, b.ListOf) else tuple(item for _, item in binding.items)

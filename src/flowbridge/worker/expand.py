@@ -100,6 +100,8 @@ def _is_plain(place: Place) -> bool:
     """Return whether loading a place runs no code of the user's and reads no blob: JSON held by the flow or by a record."""
     if isinstance(place, Stored):
         return place.reference.inline is not None and place.reference.serializer == "json" and not place.path
+    if isinstance(place, Several) and place.make is not None:
+        return False
     if isinstance(place, (Several, Grid)):
         return all(map(_is_plain, place.items))
     return isinstance(place, Literal) and place.constant.pickled is None

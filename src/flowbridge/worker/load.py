@@ -84,22 +84,28 @@ class Loader:
         if isinstance(place, Grid):
             lists = [self.load(item) for item in place.items]
             return [dict(zip(place.names, point, strict=True)) for point in itertools.product(*lists)]
-        return self._several(place)
+        return self._several(place, hint)
 
     def _joined(self, place: Joined, hint: Any) -> Any:
         values = [self.load(item) for item in place.items]
         if place.kind == "tuple":
             return tuple(values)
-        for make in (hint, self.class_of(place.step)):
-            if isinstance(make, type) and set(place.names) <= set(getattr(make, "__annotations__", ())):
+        makes: tuple[Any, ...] = (hint, self.class_of(place.step))
+        for make in makes:
+            if _has_fields(make, place.names):
                 return make(**dict(zip(place.names, values, strict=True)))
         return namedtuple("Outputs", place.names)(*values)  # noqa: PYI024  (its fields are known at run time only)
 
-    def _several(self, place: Several) -> Any:
+    def _several(self, place: Several, hint: Any) -> Any:
         values = [self.load(item) for item in place.items]
         if place.keys is not None:
-            return dict(zip(place.keys, values, strict=True))
+            named = dict(zip(place.keys, values, strict=True))
+            return named if place.make is None else self._class(place.make, tuple(named), hint)(**named)
         return tuple(values) if place.tuple_ else values
+
+    def _class(self, made: Constant, names: tuple[str, ...], hint: Any) -> Any:
+        """Return the class of a record: the one that the flow names; where pickles are not trusted, the one that is asked for."""
+        return hint if not self.store.trust and _has_fields(hint, names) else constant_value(made, self.store)
 
     def _collected(self, place: Gathering) -> Any:
         if place.each:
@@ -144,6 +150,10 @@ class Loader:
         if all(f is not None for f in found):
             return [f for f in found if f is not None]
         return [self.store.save(self.store.load_item(reference, position)) for position in range(reference.length or 0)]
+
+
+def _has_fields(made: Any, names: tuple[str, ...]) -> bool:
+    return isinstance(made, type) and set(names) <= set(getattr(made, "__annotations__", ()))
 
 
 def _unknown(_step: str) -> None:

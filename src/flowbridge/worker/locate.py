@@ -87,7 +87,7 @@ class Locator:
         there = next((p for p in places if not isinstance(p, Skipped)), places[-1])
         return deeper(there, binding.path)
 
-    def _several(self, binding: b.ListOf | b.DictOf | b.GridOf, scope: tuple[str, ...], index: Index) -> Located:
+    def _several(self, binding: b.ListOf | b.DictOf | b.RecordOf | b.GridOf, scope: tuple[str, ...], index: Index) -> Located:
         parts = list(_parts(binding))
         places = [self.locate(part, scope, index) for part in parts]
         trouble_ = worst(places)
@@ -97,6 +97,8 @@ class Locator:
         if isinstance(binding, b.ListOf):
             return Several(found, tuple_=binding.tuple_)
         names = tuple(name for name, _ in binding.items)
+        if isinstance(binding, b.RecordOf):
+            return Several(found, names, make=binding.make)
         return Several(found, names) if isinstance(binding, b.DictOf) else deeper(Grid(names, found), binding.path)
 
     # --- collected lists -----------------------------------------------------------------------------------------------------
@@ -237,7 +239,7 @@ class Locator:
 def _parts(binding: b.Binding) -> Iterator[b.Binding]:
     if isinstance(binding, b.ListOf):
         yield from binding.items
-    elif isinstance(binding, (b.DictOf, b.GridOf)):
+    elif isinstance(binding, (b.DictOf, b.RecordOf, b.GridOf)):
         yield from (item for _, item in binding.items)
 
 

@@ -65,11 +65,19 @@ class Gathering:
 
 @dataclass(frozen=True)
 class Several:
-    """A list, tuple or dict written in the flow. `keys` is None for lists and tuples."""
+    """A list, tuple, dict or record written in the flow.
+
+    Attributes:
+        items: What it holds.
+        keys: Of a dict or record; None for lists and tuples.
+        tuple_: It is a tuple.
+        make: Of a record: its class.
+    """
 
     items: tuple[Place, ...]
     keys: tuple[str, ...] | None = None
     tuple_: bool = False
+    make: b.Constant | None = None
 
 
 @dataclass(frozen=True)

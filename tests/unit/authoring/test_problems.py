@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -329,3 +330,53 @@ def test_options_are_checked_where_they_stand():
         @step(memory="4GB")
         def f(n: int) -> int:
             return n
+
+
+class Named(NamedTuple):
+    text: str
+    number: int
+
+
+def test_a_class_that_is_more_than_its_fields_is_made_in_a_step() -> None:
+    @dataclass
+    class Checked:
+        n: int
+
+        def __post_init__(self) -> None:
+            self.more = 1
+
+    @flow
+    def f(n: int) -> Any:
+        return s.echo(Checked(n))
+
+    (told,) = problems_of(f)
+    assert "it is inside a" in told
+    assert "NamedTuples and dataclasses; make the rest in a step" in told
+
+
+def test_the_fields_of_a_record_are_held_to_their_types() -> None:
+    @step
+    def takes(value: Named) -> int:
+        return value.number
+
+    @flow
+    def g(text: str) -> Any:
+        return takes(Named(text, text))
+
+    (told,) = problems_of(g)
+    assert "argument 'value', 'number': expected int, got str" in told
+
+
+def test_objects_that_refer_to_each_other_are_constants_still() -> None:
+    @dataclass
+    class Node:
+        other: Any = None
+
+    first = Node()
+    first.other = Node(first)
+
+    @flow
+    def f() -> Any:
+        return s.echo(first)
+
+    assert f.trace().graph.steps[0].inputs[0][1].kind == "constant"

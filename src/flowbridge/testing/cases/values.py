@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from flowbridge import context, each, flow, step
+from flowbridge import context, each, first, flow, otherwise, step, when
 from flowbridge.testing.case import Case
 
 
@@ -27,6 +27,22 @@ class Point:
 
     x: float
     y: float
+
+
+class Pair(NamedTuple):
+    """A NamedTuple that a flow makes of outputs."""
+
+    first: int
+    rest: list[Any]
+
+
+@dataclass
+class Report:
+    """A dataclass that a flow makes of outputs, with a further one inside it."""
+
+    title: str
+    pair: Pair
+    loud: bool = False
 
 
 class Plain:
@@ -139,6 +155,26 @@ def frame_sum(df: Any) -> list[Any]:
     return [float(df.to_numpy().sum()), list(df.columns), str(df.dtypes.iloc[0])]
 
 
+@step
+def number(n: int) -> int:
+    return n
+
+
+@step
+def described(report: Report) -> list[Any]:
+    return [type(report).__name__, type(report.pair).__name__, report.title, report.pair.first, report.pair.rest, report.loud]
+
+
+@step
+def first_of(pair: Pair) -> int:
+    return pair.first
+
+
+@step
+def firsts(pairs: list[Pair]) -> list[Any]:
+    return [[type(p).__name__, p.first, p.rest] for p in pairs]
+
+
 def _numbers() -> Iterator[int]:
     yield from (1, 2, 3)
 
@@ -179,6 +215,35 @@ def arrays(n: int) -> list[Any]:
 
 
 @flow
+def both(n: int) -> Pair:
+    return Pair(number(n), [n])
+
+
+@flow
+def records(n: int) -> tuple[list[Any], int, list[Any], Any]:
+    """Records are made of outputs in the flow, and given to steps whole, inside others, from flows inside, and from maps of flows."""
+    inner = both(n)
+    told = described(Report("t", Pair(number(5), [inner.first, 7])))
+    taken = first_of(inner)
+    listed = firsts(both.map(each([1, 2])))
+    return told, taken, listed, first_of.map(Pair(each([3, 4]), [inner.first]))
+
+
+@flow
+def skipped_records(n: int) -> int:
+    with when(number(n) > 10):
+        high = number(n)
+    with otherwise():
+        low = number(7)
+    return first(first_of(Pair(high, [])), first_of(Pair(low, [n])))
+
+
+@flow
+def returned_records(n: int) -> list[Pair]:
+    return [Pair(number(n), []), Pair(1, [number(2)])]
+
+
+@flow
 def constants() -> Any:
     """Constants that JSON cannot hold are carried by value."""
     return echo([echo((1, 2)), echo({1: 2}), echo(b"\xff"), echo("{{workflow.uid}}")])
@@ -212,5 +277,26 @@ CASES = [
     ),
     Case("large text", "A value far above any argument limit.", large_text, {"n": 3_000_000}, result=3_000_000),
     Case("arrays and frames", "numpy and pandas, dtypes kept.", arrays, {"n": 6}, result=[15.0, ["c0", "c1", "c2"], "float32"]),
+    Case(
+        "records made of outputs",
+        "A NamedTuple or dataclass that the flow makes of outputs arrives as what it is.",
+        records,
+        {"n": 3},
+        result=(
+            ["Report", "Pair", "t", 5, [3, 7], False],
+            3,
+            [["Pair", 1, [1]], ["Pair", 2, [2]]],
+            [3, 4],
+        ),
+    ),
+    Case(
+        "records with something skipped",
+        "A record that lacks a field is skipped, as a list would be.",
+        skipped_records,
+        {"n": 3},
+        result=7,
+        states={"first_of": "skipped", "first_of_2": "done"},
+    ),
+    Case("records returned in a list", "The result is made of them anew.", returned_records, {"n": 3}, result=[Pair(3, []), Pair(1, [2])]),
     Case("constants", "Constants in the flow that JSON cannot hold.", constants, result=[(1, 2), {1: 2}, b"\xff", "{{workflow.uid}}"]),
 ]
