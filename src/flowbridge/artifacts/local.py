@@ -110,7 +110,7 @@ class LocalContent:
                     )
                 view = view[count:]
 
-    def get_file(self, path: str, target: Path) -> None:
+    def get_file(self, path: str, target: Path, size: int | None = None) -> None:  # noqa: ARG002  (as in Content)
         full = self._full(path)
         if not os.path.isfile(full):
             with reading(self.url, path):

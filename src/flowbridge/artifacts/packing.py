@@ -9,6 +9,7 @@ from flowbridge.errors import ArtifactDamagedError, ConfigError, MissingExtraErr
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flowbridge.artifacts.sending import Sender
     from flowbridge.artifacts.writer import BlobWriter
 
 ZSTD = "zstd"
@@ -76,10 +77,10 @@ class PackingWriter:
         """Return all bytes so far, where they are few."""
         return b"".join(self._first) if self._packer is None else None
 
-    def finish(self) -> str:
+    def finish(self, sender: Sender | None = None) -> str:
         """Make the blob visible and return its digest."""
         self._out.write(self._packer.flush() if self._packer is not None else b"".join(self._first))
-        return self._out.finish()
+        return self._out.finish(sender)
 
     def abandon(self) -> None:
         """Remove what was written so far."""

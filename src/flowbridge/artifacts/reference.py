@@ -9,12 +9,13 @@ class Reference(FrozenModel):
     """Where a value is and how to read it back.
 
     Attributes:
-        digest: ``<algorithm>:<hex>`` of the bytes of the main blob (of `inline`, where that holds the value).
+        digest: ``<algorithm>:<hex>`` of the bytes of the main blob (of `inline` or `data`, where one of them holds the value).
         size: Bytes of the whole value as stored, parts included.
         serializer: Name of the format, such as ``numpy``.
         version: Version of that format.
         type: ``module.qualname`` of the value's class, for people.
         inline: The value itself as JSON text, where it is small and JSON holds it exactly; no blob is then written.
+        data: The bytes of the main blob in base64, where they are few; no blob is then written.
         length: Number of items, where the value can be read item by item.
         main_size: Bytes of the main blob, where `size` counts further ones too.
         pack: Digest of the blob that the bytes lie in, where they share one with others; None: they are a blob of their own.
@@ -33,6 +34,7 @@ class Reference(FrozenModel):
     version: int = 1
     type: str = ""
     inline: str | None = None
+    data: str | None = None
     length: int | None = None
     main_size: int | None = None
     pack: str | None = None
@@ -43,3 +45,8 @@ class Reference(FrozenModel):
     raw_size: int | None = None
     made_by: str = ""
     meta: tuple[tuple[str, JsonValue], ...] = ()
+
+    @property
+    def has_blob(self) -> bool:
+        """Whether the value has a main blob in the store, of its own or shared."""
+        return self.inline is None and self.data is None

@@ -170,8 +170,8 @@ class RemoteContent:
 
         self._receive(path, len(target), store)
 
-    def get_file(self, path: str, target: Path) -> None:
-        size = self.size(path)
+    def get_file(self, path: str, target: Path, size: int | None = None) -> None:
+        size = self.size(path) if size is None else size
         if size is None:
             raise not_found(self.url, path)
         with writing(str(target.parent), target.name, str(target)), target.open("wb") as file:
@@ -185,7 +185,8 @@ class RemoteContent:
 
         def part(start: int) -> None:
             stop = min(start + PART, size)
-            store(start, transfer.checked(path, self.get_range(path, start, stop), stop - start))
+            data = self._try("read", path, lambda fs: transfer.fetch_part(fs, self._full(path), start, stop))
+            store(start, transfer.checked(path, data, stop - start))
 
         transfer.in_parallel(part, range(0, size, PART))
 
@@ -257,6 +258,8 @@ def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     from fsspec.core import url_to_fs  # noqa: PLC0415  (a local store does without fsspec)
 
+    if protocol in {"s3", "s3a"}:
+        options = _s3_options(options)
     try:
         fs, root = url_to_fs(url, **{**options, "skip_instance_cache": True})
     except ImportError as error:
@@ -265,6 +268,17 @@ def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
     except (ValueError, TypeError) as error:
         raise ConfigError(f"The store {url!r} cannot be opened: {error}") from error
     return fs, root.rstrip("/")
+
+
+def _s3_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the checksums that botocore adds: each blob has a digest, what is sent is signed or encrypted, and many servers get them wrong."""
+    try:
+        from botocore.config import Config  # type: ignore[import-untyped]  # noqa: PLC0415  (s3fs brings it, and loads it anyway)
+    except ImportError:  # so does s3fs miss it, and tells
+        return options
+    names = ("request_checksum_calculation", "response_checksum_validation")
+    wanted = {name: "when_required" for name in names if name in Config.OPTION_DEFAULTS}
+    return {**options, "config_kwargs": {**wanted, **options.get("config_kwargs", {})}}
 
 
 def _move(fs: AbstractFileSystem, source: str, target: str) -> None:

@@ -26,11 +26,16 @@ if TYPE_CHECKING:
 
 INLINE = 4096
 """Bytes of JSON up to which a value stands in its reference."""
+INLINE_BYTES = 3072
+"""Bytes of any other format up to which they do: as many characters in base64."""
 _ONE_JSON = 1 << 20
 """Bytes of JSON up to which a list of plain values is one blob."""
-_SMALL = 64 << 10
+_SMALL = 128 << 10
 """Bytes up to which an item shares a blob with its neighbours."""
-_PACK = 8 << 20
+PACK = 4 << 20
+"""Bytes of such a blob at most."""
+_SENT_BEHIND = 1 << 20
+"""Bytes up to which an item of a list is sent to a store elsewhere while the next ones are made."""
 _LONG = 5000
 _SAMPLE = 50
 _STREAMS = ("pandas.io.", "pyarrow.lib.RecordBatchReader")
@@ -128,19 +133,19 @@ class Saver:
             digest, encoding, raw_size = digests.digest(held), "", None
         else:
             raw = sink.tell()
-            digest = sink.out.finish()
+            digest = sink.out.finish(sender if sink.out.size <= _SENT_BEHIND else None)
             size, encoding = sink.out.size, getattr(sink.out, "encoding", "")
             raw_size = raw if encoding else None
         ref = Reference(
             digest=digest,
-            size=size + sink.total if parts else size,
+            size=size + sink.total,
             serializer=serializer.name,
             version=serializer.version,
             type=type_name(value),
             parts=parts,
             encoding=encoding,
             raw_size=raw_size,
-            main_size=size if parts else None,
+            main_size=size if sink.total else None,
             made_by=sink.name,
             meta=meta,
         )
@@ -148,14 +153,17 @@ class Saver:
 
     def _list_of_parts(self, sink: Sink, sender: Sender) -> str | None:
         """Write what else belongs to a value, so that nobody needs its serializer to find that."""
-        if not sink.others:
+        others = [r for r in sink.others if r.has_blob or r.parts]
+        if not others:
             return None
-        data = json.dumps([r.model_dump(mode="json", exclude_defaults=True) for r in sink.others], separators=(",", ":")).encode()
+        data = json.dumps([r.model_dump(mode="json", exclude_defaults=True) for r in others], separators=(",", ":")).encode()
         digest = digests.digest(data)
         sender.send(lambda: self._blobs.content.put(layout.blob(digest), data), len(data))
         return digest
 
     def _alone(self, small: Small, sender: Sender) -> Reference:
+        if len(small.data) <= INLINE_BYTES:  # a file, or a request, for so little would cost more than all else
+            return small.reference.model_copy(update={"data": base64.b64encode(small.data).decode()})
         path = layout.blob(small.reference.digest)
         sender.send(lambda: self._blobs.content.put(path, small.data), len(small.data))
         return small.reference
@@ -166,8 +174,12 @@ class Saver:
         """Return the reference of a list over values that are in the store."""
         with self._sender() as sender:
             flat = [r if isinstance(r, Reference) else self.collect(r) for r in refs]
-            pages = [self._page([lists.entry_of(r) for r in flat[i : i + lists.PAGE]], sender) for i in range(0, len(flat), lists.PAGE)]
-            return self._root(len(flat), pages, sum(r.size for r in flat), "", (), lists.PAGE, sender)
+            held = sum(len(r.data or r.inline or "") for r in flat)
+            step = (
+                lists.PAGE if held <= _ONE_JSON else max(min(len(flat) * _ONE_JSON // held, lists.PAGE), 1)
+            )  # who wants one item reads a page
+            pages = [self._page([lists.entry_of(r) for r in flat[i : i + step]], sender) for i in range(0, len(flat), step)]
+            return self._root(len(flat), pages, sum(r.size for r in flat), "", (), step, sender)
 
     def _sender(self) -> Sender:
         return Sender(parallel=not self._blobs.content.local)
@@ -191,22 +203,22 @@ class Saver:
         for position, value in enumerate(values):
             made = self._encode(value, f"item {start + position}{f' of {name}' if name else ''}", sender)
             if isinstance(made, Small):
+                if waiting + len(made.data) > PACK:
+                    self._put_pack(pack, entries, sender)
+                    pack, waiting = [], 0
                 pack.append((position, made))
                 waiting += len(made.data)
                 made = made.reference
             total += made.size
             entries.append(lists.entry_of(made.model_copy(update={"made_by": ""})))
-            if waiting >= _PACK:
-                self._put_pack(pack, entries, sender)
-                pack, waiting = [], 0
         self._put_pack(pack, entries, sender)
         return entries, total
 
     def _put_pack(self, pack: list[tuple[int, Small]], entries: list[Entry], sender: Sender) -> None:
         """Write small items together, and tell their references where they are."""
-        if len(pack) == 1:
-            self._alone(pack[0][1], sender)
         if len(pack) < 2:  # noqa: PLR2004  (nothing to share a blob with)
+            for position, small in pack:
+                entries[position] = lists.entry_of(self._alone(small, sender).model_copy(update={"made_by": ""}))
             return
         data = b"".join(small.data for _, small in pack)
         digest = digests.digest(data)
@@ -227,10 +239,8 @@ class Saver:
         self, length: int, pages: Sequence[Page], total: int, name: str, meta: Meta, step: int, sender: Sender, kind: str = "builtins.list"
     ) -> Reference:
         data = lists.dump_root(Root(length, step, tuple(pages)))
-        digest = digests.digest(data)
-        sender.send(lambda: self._blobs.content.put(layout.blob(digest), data), len(data))
-        return Reference(
-            digest=digest,
+        made = Reference(
+            digest=digests.digest(data),
             size=total,
             main_size=len(data),
             serializer=lists.NAME,
@@ -239,6 +249,7 @@ class Saver:
             made_by=name,
             meta=meta,
         )
+        return self._alone(Small(made, data), sender)
 
     def _again(self, value: LazyList, name: str) -> Reference:
         """Save a list that was read lazily: what was not changed is in a store already, perhaps in this one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from flowbridge.artifacts.trouble import cannot_write
 if TYPE_CHECKING:
     from flowbridge.artifacts.content import Content
     from flowbridge.artifacts.digests import Hasher
+    from flowbridge.artifacts.sending import Sender
 
 SPILL = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
@@ -69,8 +70,11 @@ class BlobWriter:
     def _to_file(self, view: memoryview) -> None:
         hasher = self._spill() if self._hasher is None else self._hasher
         self.size += len(view)
-        for start in range(0, len(view), CHUNK):
-            self._write_chunk(view[start : start + CHUNK], hasher)
+        if len(view) < SPILL:
+            hasher.update(view)
+            self._write_file(view)
+        else:
+            self._write_large(view, hasher)
 
     def _spill(self) -> Hasher:
         self._path = self._content.temporary()
@@ -85,18 +89,22 @@ class BlobWriter:
         self._held = []
         return self._hasher
 
-    def _write_chunk(self, chunk: memoryview, hasher: Hasher) -> None:
-        """Hash in a second thread while this one writes: both leave Python's lock to the other."""
-        if len(chunk) < SPILL:
-            hasher.update(chunk)
-            self._write_file(chunk)
-            return
+    def _write_large(self, view: memoryview, hasher: Hasher) -> None:
+        """Hash in a second thread while this one writes: both leave Python's lock to the other, and neither waits before the end."""
         self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="flowbridge-hash")
-        hashing = self._pool.submit(hasher.update, chunk)
+        hashing: list[Future[object]] = []
         try:
-            self._write_file(chunk)
+            for start in range(0, len(view), CHUNK):
+                hashing.append(self._pool.submit(hasher.update, view[start : start + CHUNK]))
+                self._write_file(view[start : start + CHUNK])
+        except BaseException:
+            for future in hashing:
+                future.cancel()
+            raise
         finally:
-            hashing.result()
+            wait(hashing)  # whoever gave these bytes may change them afterwards
+        for future in hashing:
+            future.result()
 
     def _write_file(self, view: memoryview) -> None:
         assert self._file is not None
@@ -107,11 +115,20 @@ class BlobWriter:
             self.abandon()
             raise cannot_write(self._content.url, "a blob", error) from error
 
-    def finish(self) -> str:
-        """Make the blob visible and return its digest."""
+    def finish(self, sender: Sender | None = None) -> str:
+        """Make the blob visible and return its digest.
+
+        Args:
+            sender: Sends the bytes behind the caller's back, where they are still in memory; None: they are there at the end.
+        """
         digest = digests.digest_chunks(self._held) if self._hasher is None else f"blake3:{self._hasher.hexdigest()}"
         path = layout.blob(digest)
         self._release()
+        if self._path is None and sender is not None:
+            held = b"".join(self._held)  # what was lent may change once this returns
+            sender.send(lambda: self._content.put(path, held), len(held))
+            self._held = []
+            return digest
         if self._path is None:
             if self.size < CHUNK or self._content.size(path) != self.size:  # of many bytes it is worth asking
                 self._content.put_buffers(path, self._held)
@@ -138,7 +155,7 @@ class BlobWriter:
 
     def _release(self) -> None:
         if self._pool is not None:
-            self._pool.shutdown()
+            self._pool.shutdown(cancel_futures=True)
             self._pool = None
         if self._file is not None:
             os.close(self._file)

@@ -35,7 +35,7 @@ def test_what_was_read_once_is_not_fetched_again(far, monkeypatch):
     assert len(asked) == count
 
 
-@pytest.mark.parametrize("size", [100, 2_000_000, 6_000_000])
+@pytest.mark.parametrize("size", [10_000, 2_000_000, 6_000_000])
 def test_a_damaged_copy_is_fetched_anew(far, size):
     ref = far.save(os.urandom(size))
     value = far.load(ref)
@@ -80,7 +80,7 @@ def test_many_want_the_same_at_once(far, monkeypatch):
     with ThreadPoolExecutor(8) as pool:
         values = list(pool.map(lambda _: far.load(ref), range(8)))
     assert len(set(values)) == 1
-    assert asked.count(("get_file", layout.blob(ref.digest))) == 1
+    assert [path for _, path in asked] == [layout.blob(ref.digest)]
 
 
 def test_without_a_cache(tmp_path):

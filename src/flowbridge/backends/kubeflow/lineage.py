@@ -73,9 +73,9 @@ def _artifact(name: str, record: TaskRecord, run: RunSession) -> Json:
 
 def _about(reference: Reference, run: RunSession) -> Json:
     about: Json = {"type": reference.type, "size": reference.size, "format": reference.serializer, "digest": reference.digest}
-    if reference.inline is None:
+    if reference.has_blob:
         about["store"] = f"{run.store.url.rstrip('/')}/{blob_path(reference)}"
-    else:
+    elif reference.inline is not None:
         about["value"] = reference.inline[:LONGEST_TEXT]
     if reference.length is not None:
         about["length"] = reference.length

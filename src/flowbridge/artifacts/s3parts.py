@@ -1,0 +1,73 @@
+"""The parts of large objects on S3, through botocore's own client in threads.
+
+s3fs serves all requests of a process in one thread, which signs, encrypts and copies for all of them: one large object then does not fill a
+fast line. botocore is what s3fs is built on; its client may be used by any number of threads. It is made from the same options, and where they
+hold something that only s3fs knows what to do with, the parts go through s3fs.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+CONNECTIONS = 10
+_KNOWN = frozenset(
+    {"key", "secret", "token", "username", "password", "endpoint_url", "client_kwargs", "config_kwargs", "skip_instance_cache"}
+)
+
+
+class Parts:
+    """Sends and fetches parts of objects.
+
+    Args:
+        client: A client of botocore.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def send(self, bucket: str, key: str, number: int, upload: str, body: bytes) -> str:
+        """Send one part of an upload; return its tag."""
+        answer = self._client.upload_part(Bucket=bucket, Key=key, PartNumber=number, UploadId=upload, Body=body)
+        return str(answer["ETag"])
+
+    def fetch(self, bucket: str, key: str, start: int, stop: int) -> bytes:
+        """Return some of the bytes of an object."""
+        with self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}")["Body"] as body:
+            return bytes(body.read())
+
+
+def parts_of(fs: Any) -> Parts | None:
+    """Return what sends the parts for a file system of s3fs; None where that must do it itself."""
+    options = getattr(fs, "storage_options", {})
+    if type(fs).__module__.partition(".")[0] != "s3fs" or not options.keys() <= _KNOWN:
+        return None
+    made: Parts | None = getattr(fs, "_flowbridge_parts", None)
+    if made is None:
+        made = fs._flowbridge_parts = Parts(_client(options))  # noqa: SLF001  (it lives as long as the file system does)
+    return made
+
+
+def _client(options: dict[str, Any]) -> Any:
+    """Make a client as s3fs makes its own."""
+    from botocore.config import Config  # type: ignore[import-untyped]  # noqa: PLC0415  (s3fs brings it)
+
+    given = {
+        "aws_access_key_id": options.get("key") or options.get("username"),
+        "aws_secret_access_key": options.get("secret") or options.get("password"),
+        "aws_session_token": options.get("token"),
+        "endpoint_url": options.get("endpoint_url"),
+        **options.get("client_kwargs", {}),
+    }
+    config = Config(**{"max_pool_connections": CONNECTIONS, **options.get("config_kwargs", {})})
+    return _session(os.getpid()).create_client("s3", config=config, **{k: v for k, v in given.items() if v is not None})
+
+
+@functools.cache
+def _session(pid: int) -> Any:
+    """Return a session, one for each process: what it reads of S3 takes a while to load."""
+    from botocore.session import get_session  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    del pid
+    return get_session()
