@@ -11,8 +11,8 @@ from flowbridge.backends.metaflow.options import options_of
 from flowbridge.backends.metaflow.parameters import flow_parameter
 from flowbridge.backends.metaflow.place import compute_of
 from flowbridge.backends.metaflow.render import WIDTH, call, comment, decorator, docstring, literal
-from flowbridge.backends.metaflow.resources import MOST_RETRIES, Decorator, decorators, raw_of_flow, secret_sources
-from flowbridge.backends.metaflow.schedule import cron_for
+from flowbridge.backends.metaflow.resources import MOST_RETRIES, Decorator, decorators, raw_of_flow, secret_sources, together
+from flowbridge.backends.metaflow.schedule import IN_UTC, cron_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ class _Writer:
         self.profile = profile
         self.options: MetaflowOptions = options_of(profile)
         self.store = store
-        self.lowered = lower(graph)
+        self.lowered = lower(graph, bundles=self.options.target == "airflow")
         self.name = class_name(graph.name)
         names = dict(self.lowered.parameters)
         self.computes = {s.id: compute_of(s, profile, self.options) for s in graph.steps}
@@ -138,7 +138,7 @@ class _Writer:
             if node.retry.retries > MOST_RETRIES and not step.lane:
                 more = node.retry.retries - MOST_RETRIES
                 yield from comment(f"Metaflow retries at most {MOST_RETRIES} times; the last attempt makes the further {more} itself.", 2)
-        if step.lane:
+        if step.lane and not any(c.lanes == "each" for s in self.lowered.steps for c in s.calls if step in s.next):
             yield from comment("Each lane takes its items through here one after the other; there are as many lanes as may run at once.", 2)
         if step.why:
             yield from comment(step.why, 2)
@@ -160,7 +160,7 @@ class _Writer:
         """One call."""
         if made.verb == "task":
             return f"        FLOW.task(self, {literal(made.node)}{given})"
-        lanes = f", lanes={made.lanes}" if made.lanes else ""
+        lanes = f", lanes={literal(made.lanes)}" if made.lanes else ""
         assigned = f"self.{made.attribute} = " if made.attribute else ""
         return f"        {assigned}FLOW.items(self, {literal(made.node)}{lanes})"
 
@@ -180,11 +180,12 @@ class _Writer:
 
     def decorators(self, step: FlowStep) -> list[Decorator]:
         """The decorators of one step."""
-        if step.node is None:
+        node = together(step.bundle) if step.bundle else step.node
+        if node is None:
             return []
-        compute = self.computes[step.node.id]
-        made = decorators(step.node, compute, self.options, lane=step.lane)
-        sources = secret_sources(step.node, compute)
+        compute = self.computes[node.id]
+        made = decorators(node, compute, self.options, lane=step.lane)
+        sources = secret_sources(node, compute)
         return [*made, Decorator("secrets", (("sources", sources),))] if sources else made
 
     def flow_decorators(self) -> list[Decorator]:
@@ -192,8 +193,8 @@ class _Writer:
         made: dict[str, dict[str, object]] = {}
         schedule = self.graph.schedule
         if schedule is not None:
-            made["schedule"] = {"cron": cron_for(schedule.cron, self.options.target)}
-            if schedule.timezone is not None:
+            made["schedule"] = {"cron": cron_for(schedule.cron, self.options.target, schedule.timezone)}
+            if schedule.timezone is not None and self.options.target not in IN_UTC:
                 made["schedule"]["timezone"] = schedule.timezone
         for name, arguments in raw_of_flow(self.graph.platform).items():
             made[name] = {**made.get(name, {}), **arguments}

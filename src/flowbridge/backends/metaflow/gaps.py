@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.metaflow import quick_graph
 from flowbridge.backends.metaflow.configured import configuration_gaps
-from flowbridge.backends.metaflow.lower import lower
+from flowbridge.backends.metaflow.lower import lower, wants_bundle
 from flowbridge.backends.metaflow.options import DEPLOYED, options_of
 from flowbridge.backends.metaflow.place import PlaceError, compute_of, place_name
 from flowbridge.backends.metaflow.resources import MOST_RETRIES, raw, raw_of_flow
@@ -167,23 +168,27 @@ def _schedule_gaps(graph: FlowGraph, options: MetaflowOptions) -> Iterator[str]:
     if graph.schedule is None:
         return
     try:
-        cron_for(graph.schedule.cron, options.target)
+        cron_for(graph.schedule.cron, options.target, graph.schedule.timezone)
     except ValueError as error:
         yield f"the schedule: {error}."
-    if graph.schedule.timezone is not None and options.target in {"step-functions", "airflow"}:
-        yield f"the schedule names the time zone {graph.schedule.timezone}; Metaflow takes none for {options.target}. Write it in UTC."
 
 
 def _airflow_gaps(graph: FlowGraph) -> Iterator[str]:
-    """Airflow maps single tasks: one step per foreach, followed by its join (``airflow.py``)."""
+    """Airflow maps single tasks (``airflow.py``), so all that is inside a map runs in one container."""
     for node in graph.maps:
-        inside = [s.id for s in graph.steps if node.id in s.scope] + [m.id for m in graph.maps if node.id in m.scope]
-        if node.parallel is None and (node.scope or len(inside) > 1):
-            what = f"is inside of {node.scope[-1]}" if node.scope else f"has {len(inside)} steps inside"
-            yield (
-                f"map {node.id} {what}; Metaflow can deploy to Airflow only maps of one step. Give it parallel=: its lanes then take "
-                f"their items through the steps, or use argo-workflows."
-            )
+        inside = [s for s in graph.steps if node.id in s.scope]
+        if node.scope or not wants_bundle(graph, node):
+            continue
+        for what, kinds in (
+            ("images", {s.environment.image for s in inside}),
+            ("kinds of GPU", {s.resources.gpu_type for s in inside}),
+            ("metaflow= settings", {json.dumps(raw(s), sort_keys=True) for s in inside}),
+        ):
+            if len(kinds) > 1:
+                yield (
+                    f"the steps inside of map {node.id} name different {what}; on Airflow they run in one container. "
+                    f"Give them the same, or use argo-workflows."
+                )
     for parameter in graph.parameters:
         if parameter.required:
             yield f"parameter {parameter.name} has no default, which Airflow needs. Give it one."

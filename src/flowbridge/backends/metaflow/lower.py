@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from flowbridge.ir.graph import Region
     from flowbridge.ir.series_parallel import Cut, Form
 
+Lanes = int | Literal["each"]
+"""At most so many lanes; or one for each item, so that one step of Metaflow's may run several of ours for it."""
 CANNOT_SPLIT = "A join of Metaflow's cannot split."
 
 
@@ -31,7 +33,7 @@ class Call:
     verb: Literal["task", "items"]
     node: str
     attribute: str = ""
-    lanes: int | None = None
+    lanes: Lanes | None = None
 
 
 @dataclass
@@ -48,6 +50,7 @@ class FlowStep:
         foreach: Attribute that holds the list of a foreach.
         parallel: Number of nodes of the gang it leads to.
         lane: It runs the tasks of several items, one after the other (a map with ``parallel=``).
+        bundle: The steps whose tasks it runs one after the other, where a target takes one step per map.
         why: Why it was added, or why it waits for more than it needs.
     """
 
@@ -60,6 +63,7 @@ class FlowStep:
     foreach: str | None = None
     parallel: int | None = None
     lane: bool = False
+    bundle: tuple[StepNode, ...] = ()
     why: str = ""
 
     @property
@@ -99,16 +103,22 @@ class Lowered:
         return tuple(s for s in self.steps if s.added and s.name not in {"start", "end"})
 
 
-def lower(graph: FlowGraph) -> Lowered:
-    """Return the steps of the FlowSpec of a flow."""
-    return _Lowering(graph).run()
+def lower(graph: FlowGraph, *, bundles: bool = False) -> Lowered:
+    """Return the steps of the FlowSpec of a flow.
+
+    Args:
+        graph: The flow.
+        bundles: A foreach may hold one step only (Airflow): all that is inside a map becomes one step.
+    """
+    return _Lowering(graph, bundles=bundles).run()
 
 
 class _Lowering:
     """The state of one lowering: names given out and steps made."""
 
-    def __init__(self, graph: FlowGraph) -> None:
+    def __init__(self, graph: FlowGraph, *, bundles: bool) -> None:
         self.graph = graph
+        self.bundles = bundles
         self.regions = regions(graph)
         self.order = order(graph)
         self.names = Names()
@@ -168,12 +178,24 @@ class _Lowering:
         region = self.regions[node.id]
         if not region.children:
             return self.planner(node, opened, scope, cut, plain=True)
-        splitter = self.planner(node, opened, scope, cut).ends[0]
+        bundled = self.bundles and wants_bundle(self.graph, node)
+        splitter = self.planner(node, opened, scope, cut, each=bundled).ends[0]
         entry = Open((splitter,), entered=True)
+        if bundled:
+            return Open(self.hang(entry, self.bundle(node)).ends, join=True)
         if node.parallel is not None:
             return Open(self.lane(node, entry).ends, join=True)
         tail = yield self.region(region, entry, inside)
         return Open((self.join(tail, inside, "Each item ends in one step."),) if tail.join else tail.ends, join=True)
+
+    def bundle(self, node: MapNode) -> FlowStep:
+        """Make the one step that runs all tasks inside a map, for one item or for the items of a lane."""
+        made = FlowStep(self.names.step(f"{node.id}_tasks"), scope=(*node.scope, node.id), lane=True)
+        inside = [n for n in self.order if node.id in self.graph.node(n).scope]
+        made.calls = [Call("task" if n in self.graph.steps_by_id else "items", n) for n in inside]
+        made.bundle = tuple(self.graph.steps_by_id[n] for n in inside if n in self.graph.steps_by_id)
+        made.why = f"Airflow takes one step per map, so all that is inside of {node.id} runs here."
+        return self.add(made)
 
     def lane(self, node: MapNode, opened: Open) -> Open:
         """Hang everything inside a map with `parallel=` as a chain: each lane takes its items through it one by one."""
@@ -188,7 +210,9 @@ class _Lowering:
             opened.ends[0].calls.append(Call("items", inner))
         return opened
 
-    def planner(self, node: MapNode, opened: Open, scope: tuple[str, ...], cut: Cut | None, *, plain: bool = False) -> Open:
+    def planner(
+        self, node: MapNode, opened: Open, scope: tuple[str, ...], cut: Cut | None, *, plain: bool = False, each: bool = False
+    ) -> Open:
         """Let a step make the list of a map: the one before it where it can, else one of its own."""
         last = opened.ends[0]
         if opened.join or opened.entered or last.joins or plain:
@@ -198,7 +222,7 @@ class _Lowering:
             last.why = _cut_reason(cut) or f"Makes the list that {node.id} goes over."
             opened = self.hang(opened, last)
         attribute = "" if plain else self.lists[node.id]
-        last.calls.append(Call("items", node.id, attribute, node.parallel))
+        last.calls.append(Call("items", node.id, attribute, node.parallel or ("each" if each else None)))
         if not plain:
             last.foreach = attribute
         return Open((last,))
@@ -245,6 +269,12 @@ class _Lowering:
         """Put a step into the file."""
         self.steps.append(step)
         return step
+
+
+def wants_bundle(graph: FlowGraph, node: MapNode) -> bool:
+    """Say whether there is more inside a map than one step."""
+    steps = sum(node.id in s.scope for s in graph.steps)
+    return steps > 1 or any(node.id in m.scope for m in graph.maps)
 
 
 def _cut_reason(cut: Cut | None) -> str:

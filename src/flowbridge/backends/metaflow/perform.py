@@ -48,7 +48,7 @@ class Request:
         place: The map index as it passes through Metaflow: a number per map, or ``"2/8"``, the third of eight lanes.
         attempt: Metaflow's count of this task's attempts, from 0.
         origins: The run that Metaflow resumed, by the ids that it may have; empty where it is no resumed run.
-        lanes: Of a list: at most so many lanes.
+        lanes: Of a list: at most so many lanes, or ``"each"``: one for each item.
         native: The task's pathspec in Metaflow.
         here: The task runs on this machine, so it takes its share of the machine's account.
         gang: Of a gang of containers: rank, size and the address of the first.
@@ -62,7 +62,7 @@ class Request:
     place: Place = ()
     attempt: int = 0
     origins: tuple[str, ...] = ()
-    lanes: int | None = None
+    lanes: int | str | None = None
     native: str | None = None
     here: bool = True
     gang: tuple[int, int, str] | None = None
@@ -204,7 +204,8 @@ def _items(run: RunSession, node: MapNode, request: Request, order: WorkOrder, a
             record = attempt(order.model_copy(update={"index": index, "attempt": 0}), node, around)
         _add(answer, record, single=False)
         count = units_of(node, record)
-        found: list[int | str] = lanes(count, request.lanes) if request.lanes else list(range(count))
+        most = count if isinstance(request.lanes, str) else request.lanes
+        found: list[int | str] = lanes(count, most) if most is not None else list(range(count))
         answer.items.extend([*index, part] for part in found or [EMPTY])
     return answer
 

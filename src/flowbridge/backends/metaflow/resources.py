@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flowbridge.ir.attempts import last_attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from flowbridge.backends.metaflow.options import Compute, MetaflowOptions
     from flowbridge.ir.flow import StepNode
@@ -20,6 +20,7 @@ GRACE = 60
 """Seconds that Metaflow's own timeout comes after ours, which ends the task, kills its processes and writes the reason."""
 MEGABYTE = 10**6
 _MINUTE = 60
+_AMOUNTS = ("cpu", "memory", "memory_max", "gpu", "disk", "shm")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,16 @@ def decorators(node: StepNode, compute: Compute, options: MetaflowOptions, *, la
         made[name] = {**made.get(name, {}), **arguments}
     always = {"parallel", "kubernetes", "batch", *raw(node)}
     return [Decorator(name, tuple(arguments.items())) for name, arguments in made.items() if arguments or name in always]
+
+
+def together(nodes: Sequence[StepNode]) -> StepNode:
+    """Return a stand-in for steps whose tasks run in one container, one after the other: it asks for the most that any of them does."""
+    first = nodes[0]
+    every = [n.resources for n in nodes]
+    most = {f: max((v for r in every if (v := getattr(r, f)) is not None), default=None) for f in _AMOUNTS}
+    secrets = tuple(dict.fromkeys(s for n in nodes for s in n.environment.secrets))
+    environment = first.environment.model_copy(update={"secrets": secrets, "env": ()})  # the worker sets each step's variables
+    return first.model_copy(update={"resources": first.resources.model_copy(update=most), "environment": environment})
 
 
 def raw(node: StepNode) -> dict[str, dict[str, Any]]:

@@ -74,8 +74,9 @@ class Source:
         if answer.again or answer.stop:
             raise _failure(answer.again or answer.stop or "")
 
-    def items(self, spec: Any, node: str, lanes: int | None = None) -> list[tuple[int | str, ...]]:
+    def items(self, spec: Any, node: str, lanes: int | str | None = None) -> list[tuple[int | str, ...]]:
         """Expand a map and return what a foreach goes over: a map index for each item."""
+        _enter(spec)
         answer = self._ask(spec, "items", node, lanes=lanes)
         return [tuple(place) for place in answer.items]
 
@@ -98,7 +99,7 @@ class Source:
 
     # --- asking ------------------------------------------------------------------------------------------------------------------
 
-    def _ask(self, spec: Any, verb: str, node: str, lanes: int | None = None) -> Answer | SimpleNamespace:
+    def _ask(self, spec: Any, verb: str, node: str, lanes: int | str | None = None) -> Answer | SimpleNamespace:
         origins = _resumed(spec)
         data = {
             "verb": verb,
@@ -134,12 +135,21 @@ def _reset(spec: Any) -> None:
 def _arrive(spec: Any, inputs: Sequence[Any] | None) -> None:
     """Find out where this task stands: which run, and which items of which maps."""
     _reset(spec)
-    depth = sum(1 for frame in spec._foreach_stack if frame.var != "_parallel_ubf_iter")
     if inputs is not None:
         spec.flowbridge_run = inputs[0].flowbridge_run
-        spec.map_index = inputs[0].map_index[:depth]
-    elif depth > len(spec.map_index):
+        spec.map_index = inputs[0].map_index[: _depth(spec)]
+    else:
+        _enter(spec)
+
+
+def _enter(spec: Any) -> None:
+    """Take the item of a foreach that this task is the first to be inside of."""
+    if _depth(spec) > len(spec.map_index):
         spec.map_index = spec.input
+
+
+def _depth(spec: Any) -> int:
+    return sum(1 for frame in spec._foreach_stack if frame.var != "_parallel_ubf_iter")
 
 
 def _resumed(spec: Any) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from flowbridge.backends.metaflow.utc import in_utc
+
 if TYPE_CHECKING:
     from flowbridge.backends.metaflow.options import Target
 
@@ -12,17 +14,29 @@ _FIELDS = 5
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
 
-def cron_for(cron: str, target: Target) -> str:
+IN_UTC: tuple[Target, ...] = ("step-functions", "airflow")
+"""Targets for which Metaflow takes no time zone."""
+
+
+def cron_for(cron: str, target: Target, timezone: str | None = None) -> str:
     """Return a cron expression of five fields as a target takes it.
 
     AWS (Step Functions) has six: a year at the end, ``?`` for one of the two days, and days of the week counted from 1.
 
+    Args:
+        cron: The expression.
+        target: The target.
+        timezone: Of the expression; None: UTC. For a target that takes none, it is brought to UTC.
+
     Raises:
-        ValueError: It has not five fields, or names days of the month and of the week together, which AWS cannot say.
+        ValueError: It has not five fields, names days of the month and of the week together, which AWS cannot say, or is none in UTC.
     """
     fields = cron.split()
     if len(fields) != _FIELDS:
         raise ValueError(f"{cron!r} is not a cron expression of five fields (minute hour day month weekday)")
+    if timezone is not None and target in IN_UTC:
+        cron = in_utc(cron, timezone)
+        fields = cron.split()
     if target != "step-functions":
         return cron
     minute, hour, day, month, weekday = fields

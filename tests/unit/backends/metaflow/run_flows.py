@@ -88,6 +88,30 @@ def everything(n: int, names: dict[str, list[int]], run: float = 0.5) -> dict[st
     }
 
 
+@step
+def up_to(x: int) -> list[int]:
+    return list(range(x))
+
+
+@step(retries=1)
+def twice(x: int) -> int:
+    if not context().attempt:
+        raise RuntimeError("the first attempt")
+    return 2 * x
+
+
+@flow
+def triangle(x: int) -> int:
+    return plus(total(twice.map(each(up_to(x)))), y=x)
+
+
+@flow
+def triangles(n: int = 3) -> dict[str, Any]:
+    """Maps in maps, several steps inside of each."""
+    xs = numbers(n)
+    return {"rows": triangle.map(each(xs)), "lanes": triangle.options(parallel=2).map(each(xs))}  # type: ignore[return-value]
+
+
 @step(nodes=2, cpu=0.5)
 def gang(x: int) -> list[str]:
     print("member", os.environ["RANK"])

@@ -108,6 +108,15 @@ def test_what_metaflow_is_not_configured_with(settings: dict[str, Any], named: l
         assert name in sentence
 
 
+def within(first: dict[str, Any], second: dict[str, Any]) -> FlowGraph:
+    """A map over two steps."""
+    return graph(step("a"), over("m", "a"), step("b", scope=("m",), **first), step("c", "b", scope=("m",), **second))
+
+
+def image(name: str) -> dict[str, Any]:
+    return {"environment": EnvironmentWish(image=name)}
+
+
 CONTAINER = StepNode(id="c", name="c", container=ContainerSpec(image="x", command=("true",)))
 
 
@@ -123,10 +132,13 @@ CONTAINER = StepNode(id="c", name="c", container=ContainerSpec(image="x", comman
         (graph(step("a", target="moon")), {}, "'moon'"),
         (graph(step("a", nodes=2)), airflow(), "cannot deploy to airflow"),
         (graph(step("a"), over("m", "a", parallel=2), step("b", scope=("m",), nodes=2)), {}, "Drop one of the two"),
-        (graph(step("a"), over("m", "a"), step("b", scope=("m",)), step("c", "b", scope=("m",))), airflow(), "Give it parallel="),
+        (within(image("x"), image("y")), airflow(), "steps inside of map m name different images"),
+        (within({"resources": Resources(gpu=1, gpu_type="A100")}, {}), airflow(), "different kinds of GPU"),
+        (within({"platform": (("metaflow", {"card": {}}),)}, {}), airflow(), "different metaflow= settings"),
         (graph(step("a"), parameters=(Parameter(name="p"),)), airflow(), "has no default"),
         (graph(step("a"), parameters=(Parameter(name="p", required=False, default="{{x}}"),)), argo(), "'{{'"),
-        (graph(step("a"), schedule=Schedule(cron="0 6 * * *", timezone="UTC")), states(), "time zone"),
+        (graph(step("a"), schedule=Schedule(cron="0 6 * * *", timezone="Europe/Berlin")), states(), "clocks of Europe/Berlin are moved"),
+        (graph(step("a"), schedule=Schedule(cron="0 6 * * *", timezone="Moon/Sea")), airflow(), "no time zone 'Moon/Sea'"),
         (graph(step("a"), schedule=Schedule(cron="0 6 1 * 1")), states(), "not both"),
         (graph(step("a"), schedule=Schedule(cron="hourly")), {}, "five fields"),
         (graph(step("a"), platform=(("metaflow", {"trigger": {"event": "e"}}),)), airflow(), "@trigger"),
@@ -134,6 +146,12 @@ CONTAINER = StepNode(id="c", name="c", container=ContainerSpec(image="x", comman
 )
 def test_what_a_target_cannot_do(flow: FlowGraph, settings: dict[str, Any], said: str) -> None:
     assert said in one(flow, **settings)
+
+
+def test_maps_of_several_steps_and_maps_in_maps_go_to_airflow() -> None:
+    nested = graph(step("a"), over("m", "a"), step("b", scope=("m",)), over("n", "b", scope=("m",)), step("c", scope=("m", "n")))
+    assert find_gaps(nested, profile(**airflow())) == []
+    assert find_gaps(within(image("x"), image("x")), profile(**airflow())) == []
 
 
 def test_what_was_written_for_metaflow_alone_is_checked_against_metaflow() -> None:

@@ -101,6 +101,7 @@ FLOWS: dict[str, tuple[FlowGraph, dict[str, Any]]] = {
         CLUSTER,
         {"target": "kubernetes", "image": "base:2", "install": "flowbridge[metaflow,s3]", "kubernetes": {"namespace": "ml"}},
     ),
+    "airflow": (MAPS, {"target": "airflow", "datastore": "s3"}),
     "batch": (BATCH, {"target": "step-functions", "batch": {"queue": "main"}, "gpu_queues": {"A100": "big"}}),
 }
 

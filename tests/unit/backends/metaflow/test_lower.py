@@ -117,6 +117,39 @@ def test_steps_run_inside_the_foreaches_of_their_maps(flow: FlowGraph) -> None:
         assert depth == expected, made.name
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(flows(depth=3))
+def test_in_bundles_each_foreach_holds_one_step(flow: FlowGraph) -> None:
+    """So that Airflow takes it; and everything waits for all it needs, and is called in its order."""
+    lowered = lower(flow, bundles=True)
+    for made in lowered.steps:
+        if made.foreach:
+            (inside,) = made.next
+            assert [s.joins for s in inside.next] == [True]
+            assert inside.foreach is None
+    called = [c.node for s in lowered.steps for c in s.calls]
+    assert sorted(called) == sorted(n.id for n in (*flow.steps, *flow.maps))
+    places = {c.node: s for s in lowered.steps for c in s.calls}
+    for node in (*flow.steps, *flow.maps):
+        for needed in dependencies(node):
+            before, after = places[needed], places[node.id]
+            if before is after:
+                assert called.index(needed) < called.index(node.id)
+            else:
+                assert after.name in forward(before), f"{node.id} does not wait for {needed}"
+
+
+def forward(step: Any) -> set[str]:
+    """All steps that a step leads to."""
+    found: set[str] = set()
+    stack = [step]
+    while stack:
+        new = [s for s in stack.pop().next if s.name not in found]
+        found.update(s.name for s in new)
+        stack.extend(new)
+    return found
+
+
 def test_deep_nesting_needs_no_recursion() -> None:
     nodes = [step("c0")]
     for i in range(1, 600):

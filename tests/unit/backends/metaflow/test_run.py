@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from flowbridge.backends.metaflow.lower import lower
 from flowbridge.client.start import run as start
 from flowbridge.errors import BackendError, RunFailedError
 from tests.unit.backends.metaflow import run_flows
@@ -85,6 +86,19 @@ def test_everything_once(store: Path) -> None:
     for part in ("output of numbers", "middle", "length", "builtins.list", f"flowbridge logs {run.id} halve"):
         assert part in halve["card"]
     assert seen["result"] == run.result()
+
+
+def test_all_that_is_inside_a_map_runs_in_one_step(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for Airflow, which takes no more; here under Metaflow's own runtime."""
+    from flowbridge.backends.metaflow import compile as compiling
+
+    monkeypatch.setattr(compiling, "lower", lambda graph, bundles: lower(graph, bundles=True))
+    run = run_flows.triangles.options(backend="metaflow", store=str(store)).run(4)
+    wanted = [sum(2 * i for i in range(x)) + x for x in range(4)]
+    assert run.result() == {"rows": wanted, "lanes": wanted}
+    text = (store / "metaflow" / "flows" / "triangles" / run.id / "triangles.py").read_text()
+    assert text.count('foreach="') == 2
+    assert {t.record.attempt for t in run.tasks if t.step.endswith("twice")} == {1}
 
 
 def test_gangs_and_limits(store: Path) -> None:

@@ -94,7 +94,7 @@ def target(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv("FLOWBRIDGE_METAFLOW__TARGET", name)
         monkeypatch.setenv("FLOWBRIDGE_METAFLOW__DATASTORE", "s3")
         compiled = flow.compile(backend="metaflow", store="s3://fbstore/flows")
-        assert list(compiled.files)[:3] == ["deployed.py", "deployed.flow.json", "deployed.code.zip"]
+        assert list(compiled.files)[:3] == [f"{flow.name}.py", f"{flow.name}.flow.json", f"{flow.name}.code.zip"]
         return list(compiled.files.values())[-1].decode()
 
     return make
@@ -144,6 +144,12 @@ def test_the_airflow_file_is_taken_by_airflow(target: Any, tmp_path: Path) -> No
     assert set(tasks) == {"start", "numbers", "square", "total", "end"}
     assert tasks["square"].startswith("Mapped")
     assert tasks["numbers"].endswith(" square")
+
+
+@pytest.mark.slow
+def test_airflow_takes_maps_of_several_steps(target: Any, tmp_path: Path) -> None:
+    said = read_by_airflow(airflow_python(), target("airflow", run_flows.triangles), tmp_path)
+    assert said.count(" Mapped") == 2
 
 
 def test_deploying_to_airflow_writes_into_its_folder(aws: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
