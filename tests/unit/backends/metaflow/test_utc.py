@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowbridge.backends.metaflow.compile import compile_flow
@@ -64,6 +64,7 @@ fields = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(fields, st.sampled_from(["Asia/Tokyo", "Asia/Kolkata", "Pacific/Kiritimati", "America/Bogota", "Asia/Kathmandu"]))
 def test_what_is_taken_means_the_same_moments(parts: tuple[str, str, str], zone: str) -> None:
     from zoneinfo import ZoneInfo
