@@ -177,11 +177,17 @@ class FdCapture:
 
 
 class StreamCapture:
-    """Copies what is written to `sys.stdout` and `sys.stderr`; the streams stay those of the process, so debuggers work."""
+    """Copies what is written to `sys.stdout` and `sys.stderr`; the streams stay those of the process, so debuggers work.
+
+    From the first output on a thread writes what is due, so that a step that then is silent for long, or is killed, has it in the log.
+    """
 
     def __init__(self, write: Write) -> None:
         self._parts = Parts(write)
         self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         self._streams = (sys.stdout, sys.stderr)
@@ -190,11 +196,24 @@ class StreamCapture:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         sys.stdout, sys.stderr = self._streams
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
         self._parts.flush()
 
     def _add(self, text: str) -> None:
-        with self._lock:
+        if os.getpid() != self._process:  # the step has forked: parts have one writer, and the lock may be held for ever here
+            return
+        with self._lock, suppress(StoreError):  # as in `FdCapture`: what is held is written later
             self._parts.add(text.encode("utf-8", "replace"))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_due, name="flowbridge-log", daemon=True)
+                self._thread.start()
+
+    def _write_due(self) -> None:
+        while not self._stop.wait(_LOOK):
+            with self._lock, suppress(StoreError):
+                self._parts.write_if_due()
 
 
 class _Copying(io.TextIOBase):

@@ -147,3 +147,31 @@ def test_the_last_words_of_a_killed_process_are_rescued(store: Store, tmp_path: 
     assert files.read_log("a", (), 0) == b"last words\n"
     assert not spool.exists()
     assert not logs.rescue(files, "a", (), 0)
+
+
+@pytest.mark.parametrize("capture", ["fd", "python"])
+def test_what_was_printed_is_there_while_the_step_is_silent(store: Store, capture: str) -> None:
+    def silent() -> bool:
+        print("the last word for long")
+        deadline = time.monotonic() + 60
+        while not list(Path(store.url).rglob("*.log")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return bool(list(Path(store.url).rglob("*.log")))
+
+    run = drive(flow(step("a")), {"a": silent}, store, capture=capture)
+    assert run.value("a") is True
+    assert run.files.read_log("a", ()) == b"the last word for long\n"
+
+
+def test_a_process_that_the_step_forks_leaves_the_log_to_the_step(store: Store) -> None:
+    def forks() -> None:
+        print("before")
+        pid = os.fork()
+        if pid == 0:
+            print("x" * logs.PART)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        print("after")
+
+    run = drive(flow(step("a", kind="none", outputs="")), {"a": forks}, store, capture="python")
+    assert run.files.read_log("a", ()) == b"before\nafter\n"
