@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Attempt = TaskRecord | TaskStarted
 
 
-def finalise(graph: FlowGraph, files: RunFiles, *, cancelled: bool = False, known: Iterable[Attempt] | None = None) -> RunEnd:
+def finalise(
+    graph: FlowGraph, files: RunFiles, *, cancelled: bool = False, known: Iterable[Attempt] | None = None, left: Reason | None = None
+) -> RunEnd:
     """Derive the state of a run from its records and write `end.json` and `summary.json`. Doing it again changes nothing.
 
     Args:
@@ -28,11 +30,12 @@ def finalise(graph: FlowGraph, files: RunFiles, *, cancelled: bool = False, know
         files: The records of the run.
         cancelled: Somebody ended the run; tasks without an end are then cancelled, not lost.
         known: All attempts, where the caller has them already; otherwise they are read.
+        left: Why tasks that nobody began were not run, where it is no task's doing and the caller knows more about it.
     """
     standing = files.ended()
     if standing is not None:
         return standing
-    book = _Book(graph, known if known is not None else files.read_tasks(), files.end)
+    book = _Book(graph, known if known is not None else files.read_tasks(), files.end, left)
     book.close(cancelled=cancelled)
     end = book.end(cancelled=cancelled)
     summary = RunSummary(
@@ -133,9 +136,9 @@ class _Book:
         if culprit is not None:
             return reasons.upstream(*culprit)
         if cancelled:
-            return reasons.cancelled()
-        if self.left is not None:
-            return self.left
+            return self.left or reasons.cancelled()
+        if self.left is not None and not (self.left.kind == "lost_worker" and isinstance(node, MapNode)):
+            return self.left  # a map can wait for more than its own list, so nobody knows that its process was lost
         if self.bad:
             return reasons.cancelled("not run, because the run was stopped when another step failed")
         return reasons.cancelled("not run: the run ended before this task was started")

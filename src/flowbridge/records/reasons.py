@@ -54,6 +54,8 @@ def lost(started: TaskStarted) -> Reason:
 
 
 def never_ran(node: StepNode | MapNode, index: Index, reason: Reason, attempt: int = 0) -> TaskRecord:
-    """Return the record of a task that will not run."""
-    state: TaskState = "skipped" if reason.kind == "condition" else "cancelled"
-    return TaskRecord(step=node.id, index=index, attempt=attempt, state=state, reason=reason, finished=time.time())
+    """Return the record of a task that will not run; one whose process was lost before it began has failed."""
+    states: dict[str, TaskState] = {"condition": "skipped", "lost_worker": "failed"}
+    state = states.get(reason.kind, "cancelled")
+    allowed = state == "failed" and bool(getattr(node, "allow_failure", False))
+    return TaskRecord(step=node.id, index=index, attempt=attempt, state=state, allowed=allowed, reason=reason, finished=time.time())

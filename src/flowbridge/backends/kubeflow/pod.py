@@ -216,10 +216,10 @@ def _counts(record: Any) -> bool:
 
 def _finish(job: Job, store: Store) -> int:
     """Write the end of the run."""
-    from flowbridge.records.finish import finalise  # noqa: PLC0415
+    from flowbridge.backends.kubeflow.closing import close  # noqa: PLC0415
 
     _, run, _ = _session(job, store)
-    end = finalise(run.graph, run.files)
+    end = close(run, str(job.inputs[JOB]))
     sys.stdout.write(f"flowbridge: run {job.run_id} {end.state}{f': {end.message}' if end.message else ''}\n")
     return 0
 

@@ -42,6 +42,12 @@ def failures(run: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def waiting(run: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the tasks that the server has begun with and not ended."""
+    details = run.get("run_details", {}).get("task_details", ())
+    return frozenset(str(t.get("display_name", "")).removesuffix("-driver") for t in details if t.get("state") in {"PENDING", "RUNNING"})
+
+
 def complete(graph: FlowGraph, files: RunFiles, run: Mapping[str, Any], tasks: Mapping[str, str]) -> list[TaskRecord]:
     """Give an end to tasks that the server saw fail and that left none: their pod never started, was evicted, or ran out of memory.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from dataclasses import dataclass, field
@@ -15,18 +16,20 @@ from flowbridge.backends.kubeflow.locks import refuse_local_packages
 from flowbridge.backends.kubeflow.options import KubeflowOptions, options_of
 from flowbridge.backends.kubeflow.parameters import shown
 from flowbridge.backends.kubeflow.rest import AccessDeniedError, NotOnServerError, Server, ServerUnreachableError
-from flowbridge.backends.kubeflow.status import complete, is_over, message_of
+from flowbridge.backends.kubeflow.status import complete, failures, is_over, message_of, waiting
 from flowbridge.backends.kubeflow.wheel import place_wheel
+from flowbridge.engine.endings import seconds
 from flowbridge.errors import UnsupportedError
+from flowbridge.records import reasons
 from flowbridge.records.finish import finalise
-from flowbridge.records.models import RunNative
+from flowbridge.records.models import RunNative, TaskRecord
 from flowbridge.records.watch import Watcher
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
     from flowbridge.backends.kubeflow.compile import Pipeline
     from flowbridge.ir.flow import FlowGraph
-    from flowbridge.records.models import RunState
+    from flowbridge.records.models import Reason, RunState
     from flowbridge.settings import Profile
 
 Json = dict[str, Any]
@@ -140,15 +143,13 @@ class ServerSubmission:
             ended = self.run.files.ended()
             if ended is not None:
                 self._tell()
+                self._explain()
                 return ended.state
             if looks % SERVER_EVERY == 0:
                 self._look()
             looks += 1
             if self._late():
-                sys.stderr.write(
-                    f"flowbridge: run {self.run.record.id} is past its deadline of {self.options.deadline:g} s and is cancelled\n"
-                )
-                self.cancel()
+                self._give_up()
                 continue
             if until is not None and time.monotonic() >= until:
                 return "running"
@@ -156,9 +157,34 @@ class ServerSubmission:
 
     def cancel(self) -> None:
         """End the run on the server, and close its records."""
+        self._end(None)
+
+    def _end(self, why: Reason | None) -> None:
         self.server.terminate(self.native)
-        finalise(self.run.graph, self.run.files, cancelled=True)
+        finalise(self.run.graph, self.run.files, cancelled=True, left=why)
         self._tell()
+
+    def _give_up(self) -> None:
+        """End a run that is past its deadline, and say what it waited for."""
+        told: Json = {}
+        with contextlib.suppress(ServerUnreachableError, AccessDeniedError, NotOnServerError):
+            told = self.server.run(self.native)
+        names = sorted({step for step, name in self.tasks.items() if name in waiting(told)})
+        until = f"the run was past its deadline of {seconds(self.options.deadline or 0)}"
+        waited = f"; Kubeflow still waited for {', '.join(names)}" if names else ""
+        sys.stderr.write(f"flowbridge: {self.run.record.id}: {until} and is cancelled{waited}\n")
+        self._end(reasons.cancelled(until))
+
+    def _explain(self) -> None:
+        """Add what the server says of tasks whose pods never told their end."""
+        lost = [r for r in self.run.files.tasks() if isinstance(r, TaskRecord) and r.reason is not None and r.reason.kind == "lost_worker"]
+        if not lost:
+            return
+        with contextlib.suppress(ServerUnreachableError, AccessDeniedError, NotOnServerError):
+            said = failures(self.server.run(self.native))
+            for step in dict.fromkeys(r.step for r in lost):
+                if self.tasks.get(step) in said:
+                    sys.stderr.write(f"flowbridge: Kubeflow says of {step}: {said[self.tasks[step]]}\n")
 
     def _tell(self) -> None:
         for event in self._watcher.poll():

@@ -190,7 +190,7 @@ class FakeServer:
         details = []
         for _, name, state in list(self.executions[run_id].states):
             head, _, message = state.partition(": ")
-            if head in {FAILED, SUCCEEDED}:
+            if head in {FAILED, SUCCEEDED, "PENDING"}:
                 details.append({"display_name": name, "state": head, **({"error": {"message": message}} if message else {})})
         return {**{k: v for k, v in self.runs[run_id].items() if k != "pipeline_spec"}, "run_details": {"task_details": details}}
 

@@ -301,6 +301,46 @@ def test_pod_that_never_started_is_told(fake: FakeServer, tmp_path: Path) -> Non
     assert states(run.files)["join"] == "cancelled"
 
 
+BRANCHES = {"ask": steps.no, "left": steps.left, "right": steps.right, "join": steps.same}
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_last_pod_tells_of_pods_that_never_started(
+    fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, reachable: bool
+) -> None:
+    """Whoever waits may be gone: the last pod says it in the record, with the server's words where it can ask; who waits is told them anyway."""
+    if reachable:
+        monkeypatch.setenv("ML_PIPELINE_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("ML_PIPELINE_SERVICE_PORT", fake.address.rpartition(":")[2])
+    fake.break_pods = frozenset({"right"})
+    run, submission = submitted(fake, tmp_path, branches(), BRANCHES)
+    assert submission.wait(120) == "failed"
+    record = run.files.result("right", (), retries=0)
+    assert record is not None
+    assert record.reason is not None
+    assert (record.state, record.reason.kind) == ("failed", "lost_worker")
+    assert "never got as far as the step" in record.reason.message
+    assert ("Pod was evicted" in record.reason.message) is reachable
+    assert states(run.files)["join"] == "cancelled"
+    assert "Kubeflow says of right: Pod was evicted" in capsys.readouterr().err
+
+
+def test_pods_in_a_map_that_never_started(fake: FakeServer, tmp_path: Path) -> None:
+    fake.break_pods = frozenset({"train"})
+    run = prepare(training(), TRAINING, profile(tmp_path, host=fake.address), path="ab")
+    assert KubeflowBackend().submit(run).wait(120) == "failed"
+    found = states(run.files)
+    assert (found["train/0"], found["train/1"], found["select"]) == ("failed", "failed", "cancelled")
+    assert "never got as far" in run.files.ended().message  # type: ignore[union-attr,operator]
+
+
+def test_map_that_waits_for_a_lost_pod_is_not_lost_itself(fake: FakeServer, tmp_path: Path) -> None:
+    fake.break_pods = frozenset({"load"})
+    run = prepare(training(), TRAINING, profile(tmp_path, host=fake.address), path="ab")
+    assert KubeflowBackend().submit(run).wait(120) == "failed"
+    assert states(run.files) == {"load": "failed", "train.map": "cancelled", "select": "cancelled", "publish": "cancelled"}
+
+
 def test_cancel_ends_the_run_on_both_sides(fake: FakeServer, tmp_path: Path) -> None:
     flow = FlowGraph(name="long", steps=(step("a", inputs=(("seconds", Constant(value=60)),)), step("b", "a")))
     run, submission = submitted(fake, tmp_path, flow, {"a": steps.sleep, "b": steps.same_a})
@@ -327,13 +367,17 @@ def test_only_a_submitted_run_can_be_taken_up(fake: FakeServer, tmp_path: Path) 
         KubeflowBackend().attach(run)
 
 
-def test_run_past_its_deadline_is_cancelled(fake: FakeServer, tmp_path: Path) -> None:
+def test_run_past_its_deadline_is_cancelled(fake: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The server never gives up on a pod that cannot be scheduled."""
     fake.held = True
-    _, submission = submitted(
-        fake, tmp_path, branches(), {"ask": steps.no, "left": steps.left, "right": steps.right, "join": steps.same}, deadline="1s"
-    )
+    run, submission = submitted(fake, tmp_path, branches(), BRANCHES, deadline="1s")
+    fake.executions[submission.native].states.append(("flow", "ask", "PENDING"))
     assert submission.wait(30) == "cancelled"
+    assert "Kubeflow still waited for ask" in capsys.readouterr().err
+    record = run.files.result("ask", (), retries=0)
+    assert record is not None
+    assert record.reason is not None
+    assert record.reason.message == "the run was past its deadline of 1s"
 
 
 def test_server_may_be_away_for_a_while(fake: FakeServer, tmp_path: Path) -> None:
