@@ -18,7 +18,7 @@ from flowbridge.records.reasons import task_name
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
     from flowbridge.records.files import RunFiles
-    from flowbridge.records.models import RunEnd, RunRecord, RunState
+    from flowbridge.records.models import Driver, RunEnd, RunState
 
 SILENT = 3600.0
 """Seconds without a word after which that is worth saying of a run whose driver cannot be seen from here."""
@@ -42,11 +42,16 @@ class Lost:
 
 def fate(files: RunFiles) -> Fate:
     """Tell whether whoever drives a run that has not ended still can go on."""
+    return fate_of_all(_drivers(files))
+
+
+def _drivers(files: RunFiles) -> tuple[Driver, ...]:
+    """Return the processes that a run ends with, the one that carries it on first; none where it goes on elsewhere."""
     driver = files.run().driver
     if driver is None:
-        return "unknown"
+        return ()
     native = files.native()
-    return fate_of_all((native.drivers if native is not None else ()) or (driver,))
+    return (native.drivers if native is not None else ()) or (driver,)
 
 
 def lost(files: RunFiles, graph: Callable[[], FlowGraph]) -> Lost | None:
@@ -55,7 +60,7 @@ def lost(files: RunFiles, graph: Callable[[], FlowGraph]) -> Lost | None:
         return None
     at = last_word(files)
     end, attempts = would_end(graph(), files.read_tasks(), at=at)
-    return Lost(end.model_copy(update={"message": _message(files.run(), end.state, attempts, at)}), tuple(attempts))
+    return Lost(end.model_copy(update={"message": _message(files, end.state, attempts, at)}), tuple(attempts))
 
 
 def last_word(files: RunFiles) -> float:
@@ -87,9 +92,9 @@ def state_of(store: Store, files: RunFiles) -> RunState:
     return "failed" if (silence(files) or 0.0) >= GIVEN_UP else "running"
 
 
-def _message(record: RunRecord, state: RunState, attempts: list[TaskRecord | TaskStarted], at: float) -> str:
-    driver = record.driver
-    who = f" (process {driver.pid} on {driver.host})" if driver is not None else ""
+def _message(files: RunFiles, state: RunState, attempts: list[TaskRecord | TaskStarted], at: float) -> str:
+    run, driver = files.run_id, _drivers(files)[0]
+    who = f" (process {driver.pid} on {driver.host})"
     heard = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
     told = f"its driver{who} died without closing it: it was killed, or the machine was restarted. Last sign of life: {heard}."
     if state == "done":
@@ -97,5 +102,5 @@ def _message(record: RunRecord, state: RunState, attempts: list[TaskRecord | Tas
     names = [task_name(a.step, a.index) for a in attempts if isinstance(a, TaskRecord) and a.reason and a.reason.kind == "lost_worker"]
     if names:
         told += f" Lost with it: {', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}."
-    look = f"flowbridge logs {record.id} {names[0]}" if names else f"flowbridge show {record.id} --tasks"
+    look = f"flowbridge logs {run} {names[0]}" if names else f"flowbridge show {run} --tasks"
     return f"{told} What had ended is in the store. Next: {look}; then run the flow again"

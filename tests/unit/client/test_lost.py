@@ -143,7 +143,8 @@ def test_a_killed_driver_leaves_a_failed_run(start, backend, no_writing):
     assert eventually(lambda: run.logs("wait", 1))  # logs are written now and then
     driver.kill()
     assert run.status == "failed"
-    assert f"process {driver.process.pid}" in run.message
+    native = driver.files.native()
+    assert f"process {native.drivers[0].pid if native else driver.process.pid} on" in run.message
     assert "died" in run.message
     assert f"flowbridge logs {run.id} wait/1" in run.message
     states = {task.name: (task.state, task.reason.kind if task.reason else None) for task in run.tasks}
