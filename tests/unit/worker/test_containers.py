@@ -12,6 +12,7 @@ from flowbridge.ir.bindings import Constant
 from flowbridge.ir.environment import EnvironmentWish
 from flowbridge.ir.flow import ContainerSpec
 from flowbridge.records.models import TaskRecord
+from flowbridge.worker import containers
 from flowbridge.worker.containers import INSIDE, engine_command, substituted
 
 from .driver import drive, flow, step
@@ -60,6 +61,7 @@ def test_elsewhere_the_engine_that_is_here_runs_the_image(store: Store, monkeypa
     engine.write_text(ENGINE.format(log=log))
     engine.chmod(0o755)
     monkeypatch.setenv("PATH", f"{engine.parent}:/usr/bin:/bin")
+    monkeypatch.setattr(containers, "ENGINES", ("docker",))  # the machine may have a podman, which would be asked before
     record = run(store, *COPY, env=(("FB_X", "y"),))
     assert record.state == "done", record
     options = log.read_text().split()
