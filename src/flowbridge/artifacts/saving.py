@@ -115,6 +115,11 @@ class Saver:
         try:
             meta = serializer.save(value, sink)
             return self._finish(sink, serializer, value, meta, sender)
+        except SerializationError as error:
+            sink.out.abandon()
+            if not name or name[1:] in str(error):
+                raise
+            raise SerializationError(f"{name[:1].upper()}{name[1:]}, of type {type_name(value)}, cannot be written: {error}") from error
         except (StoreError, MemoryError):
             sink.out.abandon()
             raise

@@ -76,7 +76,7 @@ class FilePieces:
 def upload(fs: AbstractFileSystem, path: str, pieces: Pieces) -> None:
     """Send bytes to a path: small ones in one request, others in parts. The path shows nothing before the last byte is there."""
     kind = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-    if pieces.size <= 2 * PART:
+    if pieces.size <= 2 * PART or kind == "memory":  # memory would show a file while it is being written
         fs.pipe_file(path, pieces.read(0, pieces.size))
     elif kind in {"s3", "s3a"} and hasattr(fs, "call_s3"):
         _upload_s3(fs, path, pieces)
@@ -145,7 +145,8 @@ def _stream(fs: AbstractFileSystem, path: str, pieces: Pieces, start: int, stop:
     except BaseException:
         with contextlib.suppress(Exception):  # closing would show what is there so far
             file.discard()
-        file.closed = True
+        with contextlib.suppress(AttributeError):  # some are closed by discarding them, and do not let themselves be told
+            file.closed = True
         raise
     file.close()
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import fsspec
+import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -30,6 +31,20 @@ class Faulty(MemoryFileSystem):
             super().pipe_file(path, value[: len(value) // 2])
         self._fail()
         super().pipe_file(path, value, mode=mode, **kwargs)
+
+    def _open(self, path, mode="rb", **kwargs):
+        file = super()._open(path, mode, **kwargs)
+        if "w" in mode:
+            write, blocks = file.write, []
+
+            def failing(data):
+                blocks.append(1)
+                if len(blocks) == 3:
+                    self._fail()
+                return write(data)
+
+            file.write = failing
+        return file
 
     def cat_file(self, path, **kwargs):
         self._fail()
@@ -66,6 +81,38 @@ def test_a_store_that_stays_away_is_told_and_nothing_is_visible(faulty, fault):
         faulty.save(b"x" * 100_000)
     Faulty.failures = []
     assert faulty.content.paths("blobs/") == []
+
+
+LARGE = np.arange(5 << 20)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: type(f).__name__)
+def test_a_large_value_that_breaks_off_midway_is_sent_again(faulty, fault):
+    Faulty.failures = [fault, fault]
+    reference = faulty.save(LARGE)
+    assert Faulty.failures == []
+    assert (faulty.load(reference) == LARGE).all()
+    assert len(faulty.content.paths("")) == 1
+    assert list(faulty.content.entries("", temporary=True)) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: type(f).__name__)
+def test_a_large_value_that_never_arrives_leaves_nothing(faulty, fault):
+    Faulty.failures = [fault] * 50
+    with pytest.raises(StoreUnavailableError, match="tried 4 times"):
+        faulty.save(LARGE)
+    Faulty.failures = []
+    assert faulty.content.paths("") == []
+    assert list(faulty.content.entries("", temporary=True)) == []
+
+
+def test_items_of_a_list_that_fail_behind_the_saver_fail_the_list(faulty):
+    items = [os.urandom(200_000) for _ in range(40)]
+    Faulty.failures = [OSError("500 Internal Server Error")] * 500
+    with pytest.raises(StoreUnavailableError, match="tried 4 times"):
+        faulty.save(items)
+    Faulty.failures = []
+    assert faulty.load(faulty.save(items)) == items
 
 
 def test_a_remote_store_that_is_full(faulty):

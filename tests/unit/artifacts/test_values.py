@@ -164,3 +164,45 @@ def test_a_size_that_is_not_so_is_refused(store, change):
     reference = store.save(b"x" * 200_000)
     with pytest.raises(ArtifactDamagedError):
         store.load(reference.model_copy(update={"size": reference.size + change, "main_size": None}))
+
+
+def test_a_folder_that_cannot_be_stored_names_the_output(store, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "gone").symlink_to("nothing")
+    with pytest.raises(SerializationError, match=r"Output 'x' of step y, .*gone is a link to nothing"):
+        store.save(tmp_path / "folder", name="output 'x' of step y")
+
+
+def test_links_in_a_folder_are_stored_as_what_they_lead_to(store, tmp_path):
+    folder = tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    (tmp_path / "outside").write_text("from outside")
+    (folder / "absolute").symlink_to(tmp_path / "outside")
+    (folder / "sub" / "upwards").symlink_to("../../outside")
+    back = store.load(store.save(folder))
+    assert [(back / n).read_text() for n in ("absolute", "sub/upwards")] == ["from outside"] * 2
+    assert not any(p.is_symlink() for p in back.rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["frame", "series", "lazy"])
+def test_polars(store, name):
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame({"a": list(range(50_000)), "b": ["x", None] * 25_000})
+    ref = store.save({"frame": frame, "series": frame["a"], "lazy": frame.lazy()}[name])
+    assert ref.serializer == ("pickle" if name == "lazy" else "polars")
+    back = store.load(ref)
+    assert (back.collect() if name == "lazy" else back).equals(frame["a"] if name == "series" else frame)
+
+
+def test_estimators(store):
+    pytest.importorskip("sklearn")
+    from sklearn.ensemble import RandomForestRegressor
+
+    rows = np.arange(2000.0).reshape(-1, 2)
+    model = RandomForestRegressor(5, random_state=0).fit(rows, rows[:, 0])
+    ref = store.save(model)
+    assert ref.serializer == "sklearn"
+    assert dict(ref.meta)["sklearn"]
+    assert (store.load(ref).predict(rows) == model.predict(rows)).all()
+    with pytest.raises(UntrustedError):
+        Store.open(store.url, trust=False).load(ref)

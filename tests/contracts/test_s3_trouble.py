@@ -1,0 +1,90 @@
+"""A large object on S3 whose parts fail: nothing is half-visible, and no upload is left open that somebody would pay for."""
+
+from uuid import uuid4
+
+import fsspec
+import numpy as np
+import pytest
+from botocore.exceptions import ClientError
+
+from flowbridge.artifacts import layout, transfer
+from flowbridge.artifacts.s3parts import Parts, parts_of
+from flowbridge.artifacts.store import Store
+from flowbridge.errors import StoreUnavailableError
+
+pytestmark = pytest.mark.s3
+PARTS = 5
+FAILURE = ClientError({"Error": {"Code": "InternalError", "Message": "We encountered an internal error"}}, "UploadPart")
+
+
+@pytest.fixture(params=["botocore", "s3fs"])
+def store(request, s3_options, tmp_path, monkeypatch):
+    monkeypatch.setattr("flowbridge.artifacts.remote._PAUSE", 0.001)
+    options = s3_options if request.param == "botocore" else {**s3_options, "use_ssl": False}  # which only s3fs knows what to do with
+    made = Store.open(f"s3://artifacts/{uuid4().hex}", options=options, cache_dir=tmp_path / "cache")
+    assert (parts_of(made.content._filesystem()) is None) == (request.param == "s3fs")
+    return made
+
+
+@pytest.fixture
+def failing(monkeypatch, store):
+    """Make the third part fail as often as is told, and count the parts that were tried."""
+    told = {"times": 0, "tried": 0}
+
+    def count(number):
+        told["tried"] += 1
+        if number == 3 and told["times"]:
+            told["times"] -= 1
+            raise FAILURE
+
+    send = Parts.send
+    monkeypatch.setattr(Parts, "send", lambda self, bucket, key, number, *rest: count(number) or send(self, bucket, key, number, *rest))
+    fs = store.content._filesystem()
+    call = fs.call_s3
+
+    def call_s3(method, **kwargs):
+        if method == "upload_part":
+            count(kwargs["PartNumber"])
+        return call(method, **kwargs)
+
+    monkeypatch.setattr(fs, "call_s3", call_s3)
+    return told
+
+
+def open_uploads(options):
+    fs = fsspec.filesystem("s3", **options, skip_instance_cache=True)
+    return fs.call_s3("list_multipart_uploads", Bucket="artifacts").get("Uploads", [])
+
+
+def large():
+    return np.arange(PARTS * transfer.PART // 8 - 1000)
+
+
+def test_parts_that_fail_once_are_not_noticed(store, failing, s3_options):
+    failing["times"] = 1
+    ref = store.save(large())
+    assert failing["tried"] > PARTS
+    assert store.load(ref)[-1] == large()[-1]
+    assert open_uploads(s3_options) == []
+
+
+def test_parts_that_never_arrive_leave_nothing(store, failing, s3_options):
+    failing["times"] = 1000
+    with pytest.raises(StoreUnavailableError, match=r"did not write .* tried 4 times"):
+        store.save(large())
+    assert failing["tried"] >= 4
+    assert list(store.content.entries("")) == []
+    assert list(store.content.entries("", temporary=True)) == []
+    assert open_uploads(s3_options) == []
+    failing["times"] = 0
+    ref = store.save(large())
+    assert store.content.paths("blobs/") == [layout.blob(ref.digest)]
+
+
+def test_credentials_of_the_profile_are_those_of_the_parts(s3_options):
+    wrong = {**s3_options, "client_kwargs": {"endpoint_url": "http://127.0.0.1:1"}, "config_kwargs": {"retries": {"max_attempts": 1}}}
+    fs = fsspec.filesystem("s3", **wrong, skip_instance_cache=True)
+    client = parts_of(fs)._client
+    assert client.meta.endpoint_url == "http://127.0.0.1:1"
+    assert client._request_signer._credentials.access_key == "test"
+    assert client.meta.config.retries["total_max_attempts"] == 2
