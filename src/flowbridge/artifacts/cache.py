@@ -100,23 +100,31 @@ class ReadCache:
         self._unlooked += size
         if self._looked and self._unlooked < self.limit * (1 - _ROOM) * random.uniform(0.3, 1):  # noqa: S311  (not all processes at once)
             return
-        self._unlooked, self._looked = 0, True
-        self.shrink()
+        self._looked = True
+        if self.shrink():  # else another process is at it, and may not see what this one added: look again after the next copy
+            self._unlooked = 0
 
-    def shrink(self) -> None:
-        """Remove the copies used longest ago where all of them are too large; one process at a time, others go on without."""
+    def shrink(self) -> bool:
+        """Remove the copies used longest ago where all of them are too large; one process at a time, others go on without.
+
+        Returns:
+            Whether this process looked.
+        """
         with self._alone() as mine:
-            if not mine:
+            if mine:
+                self._remove_oldest()
+            return mine
+
+    def _remove_oldest(self) -> None:
+        found = sorted(self._copies())
+        total = sum(size for _, size, _ in found)
+        if total <= self.limit:
+            return
+        for _, size, path in found:
+            if total <= self.limit * _ROOM:
                 return
-            found = sorted(self._copies())
-            total = sum(size for _, size, _ in found)
-            if total <= self.limit:
-                return
-            for _, size, path in found:
-                if total <= self.limit * _ROOM:
-                    return
-                path.unlink(missing_ok=True)
-                total -= size
+            path.unlink(missing_ok=True)
+            total -= size
 
     def _copies(self) -> Iterator[tuple[float, int, Path]]:
         for path in (self.folder / "blobs").glob("*/*"):

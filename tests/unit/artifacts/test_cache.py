@@ -1,6 +1,8 @@
 """Copies on this machine: bounded, verified, and shared by processes."""
 
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -120,3 +122,37 @@ class TestMarks:
         before = path.stat().st_mtime
         marks.mark(path, "blake3:" + "ab" * 32)
         assert abs(path.stat().st_mtime - before) < 1
+
+
+READER = """
+import random, sys
+from pathlib import Path
+from flowbridge.artifacts.reference import Reference
+from flowbridge.artifacts.store import Store
+url, cache, limit, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+store = Store.open(url, cache_dir=cache, cache_size=limit)
+refs = [Reference.model_validate_json(line) for line in sys.stdin]
+for _ in range(3):
+    random.Random(seed).shuffle(refs)
+    for ref in refs:
+        value = store.load(ref)
+        assert len(value) == 500_000 and value == value[:1] * 500_000, "what was loaded is something else"
+"""
+
+
+def test_processes_keep_its_bounds_together(tmp_path):
+    limit = 5_000_000
+    (tmp_path / "far").mkdir()
+    url = f"dir://store::file://{tmp_path}/far"
+    store = Store.open(url, cache_size=0)
+    told = "\n".join(store.save(bytes([n]) * 500_000).model_dump_json() for n in range(40))
+    arguments = [sys.executable, "-c", READER, url, str(tmp_path / "cache"), str(limit)]
+    readers = [subprocess.Popen([*arguments, str(n)], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for n in range(4)]
+    for reader in readers:
+        reader.stdin.write(told)
+        reader.stdin.close()
+        reader.stdin = None
+    errors = [reader.stderr.read() for reader in readers]
+    assert [reader.wait() for reader in readers] == [0] * 4, errors
+    left = sum(size for _, size, _ in ReadCache(tmp_path / "cache", limit)._copies())
+    assert 0 < left <= 1.5 * limit, "each of four may have added a tenth since somebody looked at what all have"
