@@ -105,12 +105,14 @@ class ReadCache:
             self._unlooked = 0
 
     def shrink(self) -> bool:
-        """Remove the copies used longest ago where all of them are too large; one process at a time, others go on without.
+        """Remove the copies used longest ago where all of them are too large; one process at a time.
+
+        Others go on without, unless they have added so much that they wait for their turn.
 
         Returns:
             Whether this process looked.
         """
-        with self._alone() as mine:
+        with self._alone(wait=self._unlooked >= self.limit * (1 - _ROOM)) as mine:
             if mine:
                 self._remove_oldest()
             return mine
@@ -148,13 +150,13 @@ class ReadCache:
                 place.unlink(missing_ok=True)  # who waits holds the old one, and finds the copy there
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[bool]:
+    def _alone(self, *, wait: bool) -> Iterator[bool]:
         if fcntl is None:
             yield True
             return
         with (self.folder / "shrink.lock").open("a") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except OSError:
                 yield False
                 return
