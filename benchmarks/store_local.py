@@ -187,7 +187,7 @@ def large_table(seconds: Seconds) -> str:
     ]
     lines += [
         f"| {name} | {of[SAVE]:.2f} | {base[SAVE] / of[SAVE]:.0%} | {of[OPEN]:.4f} | {of[LOAD]:.2f} | {base[LOAD] / of[LOAD]:.0%} |"
-        for name, of in middle.items()
+        for name, of in sorted(middle.items(), key=lambda item: list(SUBJECTS).index(item[0]))
     ]
     return "\n".join(lines)
 

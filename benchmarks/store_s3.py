@@ -253,7 +253,7 @@ def table(took: Rounds, mib: int, count: int, name: str) -> str:
     base = {what: statistics.median(took[BASE][what]) for what in amounts}
     heads = (f"put {mib} MiB", f"get {mib} MiB", f"put {count} x 64 KiB", f"get {count} x 64 KiB")
     lines = [f"| MiB/s (times boto3's), server: {name} | {' | '.join(heads)} |", "|---|---:|---:|---:|---:|"]
-    for who, of in took.items():
+    for who, of in sorted(took.items(), key=lambda item: list(CLIENTS).index(item[0])):
         cells = []
         for what, amount in amounts.items():
             if what not in of:

@@ -105,11 +105,10 @@ class Blobs:
         if self.content.local or self.cache is None:
             data = self.get(digest)
         else:
-            with self.open(digest, size) as file:
-                data = file.read()
-            if not digests.matches(data, digest):  # the copy on this machine was damaged
-                self.cache.forget(digest)
-                data = self.get(digest)
+            copy = self.cache.read(digest)
+            data = copy if copy is not None and digests.matches(copy, digest) else self.get(digest)
+            if data is not copy and len(data) == size:
+                self.cache.keep(digest, data)
         if len(data) != size:
             raise wrong_size(self.content.url, digest, len(data), size)
         return data

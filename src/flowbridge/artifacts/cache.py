@@ -80,6 +80,27 @@ class ReadCache:
         self._note(size)
         return found
 
+    def read(self, digest: str) -> bytes | None:
+        """Return the copy of a small blob as it stands there, perhaps damaged; None where there is none."""
+        found = self._opened(self.path_of(digest))
+        if found is None:
+            return None
+        with found:
+            return found.read()
+
+    def keep(self, digest: str, data: bytes) -> None:
+        """Keep a copy of a small blob, in the place of the one that is there."""
+        path = self.path_of(digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(temporary_name())
+        try:
+            temporary.write_bytes(data)
+            if len(data) <= self.limit:
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._note(len(data))
+
     @staticmethod
     def _opened(path: Path) -> IO[bytes] | None:
         try:
