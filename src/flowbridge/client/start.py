@@ -13,6 +13,7 @@ from flowbridge.client.prepare import prepare
 from flowbridge.client.run import Run
 from flowbridge.errors import UsageError
 from flowbridge.records.finish import finalise
+from flowbridge.records.reasons import cancelled
 from flowbridge.worker.session import RunSession
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ def start(traced: TracedFlow, prepared: PreparedRun) -> Run[Any]:
         content = prepared.store.content
         content.delete(content.paths(run_dir(prepared.record.flow, prepared.record.id)))
         raise
-    except BaseException:
-        finalise(prepared.graph, prepared.files, cancelled=True)
+    except BaseException as error:
+        why = f"the run was not handed to {prepared.profile.backend}: {str(error) or type(error).__name__}"
+        finalise(prepared.graph, prepared.files, cancelled=True, left=cancelled(why))
         raise
     session = RunSession(prepared.store, prepared.files, prepared.functions, prepared.graph)
     return Run(session, submission=submission, result_class=traced.result_class, profile=prepared.profile)

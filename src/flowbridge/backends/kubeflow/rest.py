@@ -161,8 +161,12 @@ class Server:
         """
         try:
             return str(self.call("POST", "/runs", query={"experiment_id": run.get("experiment_id")}, body=run)["run_id"])
-        except ServerUnreachableError:
-            found = self.find_run(run["display_name"])
+        except ServerUnreachableError as error:
+            try:
+                found = self.find_run(run["display_name"])
+            except BackendError:
+                message = f"{error}. Whether it has started the run is not known: look there for {run['display_name']!r}, and terminate it"
+                raise ServerUnreachableError(message) from error
             if found is None:
                 raise
             return found

@@ -38,7 +38,10 @@ _MEMORY_EVENTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/mem
 
 
 def stopped(run: RunSession, order: WorkOrder) -> TaskRecord | None:
-    """Return the record of a task that is not to run any more, because the run stops at its first failure and one has happened."""
+    """Return the record of a task that is not to run any more: the run has ended, or it stops at its first failure and one has happened."""
+    if run.files.ended() is not None:  # cancelled, or given up by whoever submitted it, and the server does not know
+        over = reasons.cancelled("not run, because the run has ended")
+        return reasons.never_ran(run.graph.node(order.step), order.index, over, order.attempt)
     if run.record.on_failure != "stop":
         return None
     for record in run.files.tasks():
