@@ -87,6 +87,12 @@ class KubeflowBackend:
             profile = profile.model_copy(update={"kubeflow": {**profile.kubeflow, "host": LOCAL}})
         if options_of(profile).local and importlib.util.find_spec("kfp") is None:
             raise MissingExtraError.needed("Running Kubeflow pipelines on this machine (kubeflow.host = 'local')", "kfp", "kubeflow")
+        if options_of(profile).local and options_of(profile).local_runner == "docker":
+            from flowbridge.backends.kubeflow.local_docker import why_not  # noqa: PLC0415
+
+            reason = why_not()
+            if reason is not None:
+                raise UnsupportedError(self.name, [f"kubeflow.local_runner = 'docker': {reason}."])
         return profile
 
     def submit(self, run: PreparedRun) -> Submission:

@@ -131,7 +131,7 @@ class Components:
         return [GANG, compact(gang_template(node, image_of(node, self.options), self.options))]
 
     def _env(self, node: StepNode | None) -> list[Json]:
-        inside = node is not None and node.container is not None and not self.options.local
+        inside = node is not None and node.container is not None and not (self.options.local and self.options.local_runner == "subprocess")
         env = {**self.options.env, **({IN_CONTAINER: "1"} if inside else {})}
         return [{"name": name, "value": value} for name, value in sorted(env.items())]
 

@@ -18,9 +18,11 @@ from flowbridge.artifacts.folders import VARIABLE as TASK_FOLDER
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.components import RUN
+from flowbridge.backends.kubeflow.local_docker import remove_containers
 from flowbridge.backends.kubeflow.local_runner import KEEP
+from flowbridge.backends.kubeflow.options import options_of
 from flowbridge.backends.kubeflow.pod import OPTIONS, TRUST
-from flowbridge.backends.kubeflow.submit import located, shown_parameters
+from flowbridge.backends.kubeflow.submit import complete_pipeline, located, shown_parameters
 from flowbridge.engine.drivers import driver_of
 from flowbridge.engine.process_tree import is_alive, kill_tree
 from flowbridge.errors import MissingExtraError, UsageError
@@ -30,6 +32,7 @@ from flowbridge.records.watch import Watcher
 from flowbridge.worker.run import host
 
 if TYPE_CHECKING:
+    from flowbridge.backends.kubeflow.compile import Pipeline
     from flowbridge.records.models import RunState
 
 POLL = 0.1
@@ -47,7 +50,7 @@ def submit_local(run: PreparedRun) -> LocalSubmission:
         raise MissingExtraError.needed("Running Kubeflow pipelines on this machine (kubeflow.host = 'local')", "kfp", "kubeflow")
     folder = Path(tempfile.mkdtemp(prefix="flowbridge-kfp-"))
     path = folder / f"{run.graph.name}.yaml"
-    path.write_bytes(compile_flow(run.graph, located(run.profile, run.store)).data)
+    path.write_bytes(_pipeline(run).data)
     arguments = {RUN: run.record.id, **shown_parameters(run.graph, run.record.params)}
     log = (folder / "log").open("wb")
     process = subprocess.Popen(
@@ -58,6 +61,7 @@ def submit_local(run: PreparedRun) -> LocalSubmission:
             str(path),
             json.dumps(arguments),
             KEEP if run.wait else "remove",
+            *_containers(run),
         ],
         cwd=folder,
         env={**_environment(run), TASK_FOLDER: str(folder / "tasks")},
@@ -70,6 +74,29 @@ def submit_local(run: PreparedRun) -> LocalSubmission:
     runner = driver_of(process.pid)
     run.files.set_native(RunNative(backend="kubeflow", id=f"{PREFIX}{runner.pid}-{runner.started}", drivers=(runner,)))
     return LocalSubmission(run=run, process=process, folder=folder)
+
+
+def _pipeline(run: PreparedRun) -> Pipeline:
+    options = options_of(run.profile)
+    if options.local_runner == "docker":  # its images may lack flowbridge
+        return complete_pipeline(run.graph, run.store, run.profile, options)
+    return compile_flow(run.graph, located(run.profile, run.store))
+
+
+def _containers(run: PreparedRun) -> list[str]:
+    """Return what the runner is told so that each task is a container: the run, and the folders that they need."""
+    if options_of(run.profile).local_runner != "docker":
+        return []
+    url = run.store.url.removeprefix("file://")
+    if "://" in url:
+        return [run.record.id]
+    Path(url).mkdir(parents=True, exist_ok=True)
+    return [run.record.id, url]
+
+
+def _remove_containers(run: PreparedRun) -> None:
+    if options_of(run.profile).local_runner == "docker":
+        remove_containers(run.record.id)
 
 
 def attach_local(run: PreparedRun, native: str) -> AttachedSubmission:
@@ -127,6 +154,7 @@ class LocalSubmission:
         """Kill the runner with all its tasks and close the run's records."""
         kill_tree(self.process.pid)
         self.process.wait()
+        _remove_containers(self.run)
         self._close(cancelled=True)
 
     def _close(self, *, cancelled: bool) -> RunState:
@@ -171,4 +199,5 @@ class AttachedSubmission:
         """Kill the runner with all its tasks and close the run's records."""
         if is_alive(self.pid, self.started):
             kill_tree(self.pid)
+        _remove_containers(self.run)
         finalise(self.run.graph, self.run.files, cancelled=True)

@@ -1,4 +1,6 @@
-"""``python -m flowbridge.backends.kubeflow.local_runner FILE ARGUMENTS KEEP``: run one pipeline file with kfp's local runner.
+"""``python -m flowbridge.backends.kubeflow.local_runner FILE ARGUMENTS KEEP [RUN FOLDER ...]``: run one pipeline file with kfp's local runner.
+
+With RUN each task is a container, which has the folders.
 
 The file's folder is removed at the end unless KEEP is ``keep``: then whoever waits for the run does that.
 """
@@ -22,9 +24,15 @@ def main(arguments: Sequence[str]) -> int:
     """Run the pipeline; 0 where kfp saw every task succeed."""
     from kfp import components, local  # noqa: PLC0415  (this process is for kfp alone)
 
-    path, given, keep = arguments
+    path, given, keep, *containers = arguments
     with tempfile.TemporaryDirectory(prefix="flowbridge-kfp-root-") as root:
-        local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=root, raise_on_error=True)
+        runner = local.SubprocessRunner(use_venv=False)
+        if containers:
+            from flowbridge.backends.kubeflow.local_docker import use_containers  # noqa: PLC0415
+
+            use_containers(containers[0], containers[1:])
+            runner = local.DockerRunner()
+        local.init(runner=runner, pipeline_root=root, raise_on_error=True)
         pipeline = components.load_component_from_file(path)
         try:
             pipeline(**json.loads(given))

@@ -41,6 +41,7 @@ class KubeflowOptions(FrozenModel):
 
     Attributes:
         host: URL of the API server; ``"local"`` runs the compiled pipeline with kfp's local runner.
+        local_runner: Of ``host = "local"``: ``"subprocess"`` runs tasks with this Python, ``"docker"`` as containers of their images.
         namespace: Of the runs, where the server has several users.
         experiment: Runs are shown under it; None: the name of the flow.
         ui: URL of the web pages, where it is not `host`.
@@ -71,6 +72,7 @@ class KubeflowOptions(FrozenModel):
     """
 
     host: str | None = None
+    local_runner: Literal["subprocess", "docker"] = "subprocess"
     namespace: str | None = None
     experiment: str | None = None
     ui: str | None = None
