@@ -28,14 +28,14 @@ def configuration_gaps(graph: FlowGraph, options: MetaflowOptions, computes: set
     yield from _packages(options, remote)
     yield from _datastore(options, remote)
     if "batch" in remote:
-        if not (_setting("BATCH_JOB_QUEUE", options) or options.batch.get("queue")):
+        if not (setting("BATCH_JOB_QUEUE", options) or options.batch.get("queue")):
             yield _missing("BATCH_JOB_QUEUE", "the job queue of AWS Batch")
-        if not (_setting("ECS_S3_ACCESS_IAM_ROLE", options) or options.batch.get("iam_role")):
+        if not (setting("ECS_S3_ACCESS_IAM_ROLE", options) or options.batch.get("iam_role")):
             yield _missing("ECS_S3_ACCESS_IAM_ROLE", "the role that tasks on AWS Batch have")
     if options.target == "step-functions":
-        if not _setting("SFN_IAM_ROLE", options):
+        if not setting("SFN_IAM_ROLE", options):
             yield _missing("SFN_IAM_ROLE", "the role of the state machine")
-        if graph.maps and not _setting("SFN_DYNAMO_DB_TABLE", options):
+        if graph.maps and not setting("SFN_DYNAMO_DB_TABLE", options):
             yield _missing("SFN_DYNAMO_DB_TABLE", "the table that maps are counted in")
     if options.target == "kubernetes" and not _has_cluster():
         yield "no Kubernetes cluster is configured here: there is neither $KUBECONFIG nor ~/.kube/config. Set one up with kubectl."
@@ -49,14 +49,14 @@ def _packages(options: MetaflowOptions, remote: set[Compute]) -> Iterator[str]:
 
 
 def _datastore(options: MetaflowOptions, remote: set[Compute]) -> Iterator[str]:
-    found = datastore_of(options) or _setting("DEFAULT_DATASTORE", options) or "local"
+    found = datastore_of(options) or setting("DEFAULT_DATASTORE", options) or "local"
     where = " and ".join(sorted(remote))
     if found == "local":
         yield (
             f"Metaflow's own datastore is local, which tasks on {where} do not see. Set datastore = 's3' (or 'azure', 'gs') in the profile's "
             f"metaflow settings, or METAFLOW_DEFAULT_DATASTORE."
         )
-    elif options.datastore_root is None and not _setting(_SYSROOTS[found], options):
+    elif options.datastore_root is None and not setting(_SYSROOTS[found], options):
         yield _missing(_SYSROOTS[found], f"where Metaflow's datastore is, such as {_EXAMPLES[found]}")
 
 
@@ -64,7 +64,7 @@ def _missing(name: str, what: str) -> str:
     return f"Metaflow is not told {what}: set METAFLOW_{name}, or run `metaflow configure`."
 
 
-def _setting(name: str, options: MetaflowOptions) -> Any:
+def setting(name: str, options: MetaflowOptions) -> Any:
     """Return a setting of Metaflow's: from the profile, this process's environment or Metaflow's own files."""
     variable = f"METAFLOW_{name}"
     given = options.env.get(variable) or os.environ.get(variable)

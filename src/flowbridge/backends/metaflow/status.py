@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from flowbridge.records.models import RunNative
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_HEADLINES = re.compile(r"^(Metaflow [0-9.]+ executing|Validating your flow|The graph looks good|Running pylint|Pylint|\s*$)")
+_HEADLINES = re.compile(
+    r"^(Metaflow [0-9.]+ executing|Validating your flow|The graph looks good|Running pylint|Pylint|\s*$"
+    r"|[0-9-]{10} [0-9:.]{8,} (\[[^]]+\] (Task (is starting|finished)|Foreach yields)|Workflow (starting|failed)|Terminating|Flushing))"
+)
 
 
 def native_of(flow: str, run_id: str) -> RunNative:

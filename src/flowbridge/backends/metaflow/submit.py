@@ -16,6 +16,7 @@ from flowbridge.backends.metaflow.compile import compile_flow
 from flowbridge.backends.metaflow.home import MOST_SPLITS, Home, global_arguments, process_environment, python_of
 from flowbridge.backends.metaflow.options import options_of
 from flowbridge.backends.metaflow.parameters import argument
+from flowbridge.backends.metaflow.reach import check_datastore
 from flowbridge.backends.metaflow.status import native_of, own_error
 from flowbridge.backends.metaflow.variables import GRAPH, HELPER
 from flowbridge.engine.drivers import driver_of
@@ -23,16 +24,16 @@ from flowbridge.engine.process_tree import kill_tree
 from flowbridge.engine.submission import Awaited
 from flowbridge.errors import BackendError
 from flowbridge.records.finish import finalise
-from flowbridge.records.models import RunNative
+from flowbridge.records.models import Reason, RunNative
 from flowbridge.records.watch import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from flowbridge.backends.base import PreparedRun
     from flowbridge.backends.metaflow.compile import FlowFile
     from flowbridge.backends.metaflow.options import MetaflowOptions
-    from flowbridge.records.models import Driver
+    from flowbridge.records.models import Driver, TaskRecord, TaskStarted
 
 _log = logging.getLogger("flowbridge.metaflow")
 _LOOK = 0.25
@@ -51,6 +52,7 @@ def submit(run: PreparedRun) -> MetaflowSubmission:
     options = options_of(run.profile)
     file = compile_flow(run.graph, run.profile, store=run.store.url)
     home = Home.of(run, options)
+    check_datastore(options, home)
     path = home.write(file, run, options)
     submission = MetaflowSubmission(run, file, options, home)
     submission.start(path)
@@ -182,11 +184,18 @@ class MetaflowSubmission(Awaited):
             self._over.set()
 
     def _close(self) -> None:
-        process, files = self._process, self._run.files
-        if files.ended() is None and process is not None and process.returncode and not self._cancelled:
-            _log.debug("Metaflow ended with exit code %s: %s", process.returncode, own_error(self._tail))
-        self._state = finalise(self._run.graph, files, cancelled=self._cancelled).state
+        files = self._run.files
+        known = files.read_tasks()
+        self._state = finalise(self._run.graph, files, cancelled=self._cancelled, known=known, left=self._own_end(known)).state
         self._tell()
+
+    def _own_end(self, known: Iterable[TaskRecord | TaskStarted]) -> Reason | None:
+        """Return what ended the run where no task did: something in Metaflow itself."""
+        code = self._process.returncode if self._process is not None else None
+        if not code or self._cancelled or any(getattr(record, "state", None) == "failed" for record in known):
+            return None
+        _log.debug("Metaflow ended with exit code %s: %s", code, own_error(self._tail))
+        return Reason(kind="cancelled", message=f"not run, because Metaflow ended with exit code {code}: {own_error(self._tail)}")
 
     def _tell(self) -> None:
         for record in self._watcher.poll():

@@ -18,6 +18,7 @@ from flowbridge.backends.metaflow.compile import compile_flow
 from flowbridge.backends.metaflow.home import global_arguments, python_of
 from flowbridge.backends.metaflow.notes import find_notes
 from flowbridge.backends.metaflow.options import DEPLOYED, options_of
+from flowbridge.backends.metaflow.reach import check_datastore
 from flowbridge.backends.metaflow.standalone import CODE_SUFFIX, FLOW_SUFFIX
 from flowbridge.backends.metaflow.status import own_error
 from flowbridge.errors import BackendError, ConfigError, FlowError, MissingExtraError
@@ -98,6 +99,7 @@ def deploy(graph: FlowGraph, profile: Profile, code: bytes, *, name: str | None 
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(make_artefact(files, file.name, options, own))
         return Deployed(name=name or file.name, id=str(place))
+    check_datastore(options)
     with tempfile.TemporaryDirectory(prefix="flowbridge-") as folder:
         for part, content in files.items():
             (Path(folder) / part).write_bytes(content)
@@ -154,6 +156,7 @@ def make_artefact(files: dict[str, bytes], flow: str, options: MetaflowOptions, 
     needed = _NEEDS.get(options.target)
     if needed is not None and importlib.util.find_spec(needed) is None:
         raise MissingExtraError.needed(f"Metaflow's {options.target}", needed, "metaflow")
+    check_datastore(options)
     with tempfile.TemporaryDirectory(prefix="flowbridge-") as name:
         folder = Path(name)
         for part, content in files.items():

@@ -16,7 +16,7 @@ import pytest
 
 from flowbridge.backends.metaflow.lower import lower
 from flowbridge.client.start import run as start
-from flowbridge.errors import BackendError, RunFailedError
+from flowbridge.errors import BackendError, ConfigError, RunFailedError
 from tests.unit.backends.metaflow import run_flows
 
 pytest.importorskip("metaflow")
@@ -184,6 +184,25 @@ def test_in_a_container_secrets_come_by_their_keys_and_the_machine_is_not_asked(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     run = run_flows.in_container.options(backend="metaflow", store=str(store)).run()
     assert run.result() == ["s3cret", "7"]
+
+
+def test_a_datastore_that_cannot_be_made_is_told_before_anything_starts(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWBRIDGE_METAFLOW__DATASTORE_ROOT", "/proc/nowhere")
+    with pytest.raises(ConfigError, match="/proc/nowhere cannot be made"):
+        run_flows.failing.options(backend="metaflow", store=str(store)).run(1, "x")
+    assert _runs(store) == []
+
+
+def test_what_ended_metaflow_itself_is_the_runs_reason(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it refuses a list of three."""
+    from flowbridge.backends.metaflow import submit
+
+    monkeypatch.setattr(submit, "MOST_SPLITS", 1)
+    run = run_flows.failing.options(backend="metaflow", store=str(store)).run(3, "x")
+    assert run.status == "failed"
+    said = run["shaky"][0].record.reason.message
+    assert said.startswith("not run, because Metaflow ended with exit code 1: Step failure: Step numbers")
+    assert "Task is starting" not in said
 
 
 def test_what_metaflow_refuses_is_told_in_its_words(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,7 @@ def test_deploy_command_gives_a_name_a_schedule_and_parameters(
     assert "0 6 * * *" in dag
     assert "'default': 5" in dag
     assert call(["deploy", *words, "--schedule", "0 6 * * *", "--timezone", "Europe/Berlin"]) == 2
-    assert "names the time zone Europe/Berlin" in capsys.readouterr().err
+    assert "the clocks of Europe/Berlin are moved" in capsys.readouterr().err
 
 
 def test_what_runs_here_is_not_deployed(tmp_path: Path) -> None:
@@ -203,7 +203,34 @@ def test_both_stores_in_a_bucket(aws: dict[str, str], monkeypatch: pytest.Monkey
     assert any(o["Key"].endswith(".html") for o in cards["Contents"])
 
 
-def test_a_bucket_that_is_not_there(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"METAFLOW_DATASTORE_SYSROOT_S3": "s3://nosuchbucket/root"}, "there is no bucket 'nosuchbucket'"),
+        ({"METAFLOW_DATASTORE_SYSROOT_S3": "/some/folder"}, "is no bucket: write s3://BUCKET/FOLDER"),
+        ({"METAFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:9"}, "cannot be reached"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}, "needs credentials of AWS"),
+    ],
+)
+@pytest.mark.parametrize("target", ["local", "argo-workflows"])
+def test_a_datastore_that_is_not_there_is_told_before_anything_starts(
+    aws: dict[str, str], target: str, variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Metaflow itself tries again for minutes, in its first task."""
+    from flowbridge import runs
+
+    for name, value in {**variables, "FLOWBRIDGE_METAFLOW__DATASTORE": "s3", "FLOWBRIDGE_METAFLOW__TARGET": target}.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    begin = {
+        "local": lambda: run_flows.deployed.options(backend="metaflow", store=str(tmp_path)).run(2),
+        "argo-workflows": lambda: run_flows.deployed.compile(backend="metaflow", store="s3://fbstore/flows"),
+    }
+    with pytest.raises(ConfigError, match=said):
+        begin[target]()
+    assert list(runs(store=str(tmp_path))) == []
+
+
+def test_a_bucket_that_is_not_named(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FLOWBRIDGE_METAFLOW__TARGET", "argo-workflows")
     monkeypatch.delenv("METAFLOW_DATASTORE_SYSROOT_S3")
     monkeypatch.setenv("FLOWBRIDGE_METAFLOW__DATASTORE", "s3")
