@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowbridge.artifacts.reference import Reference
+from flowbridge.artifacts.reference import LIST, Reference
 from flowbridge.errors import ArtifactDamagedError
 
-NAME = "list"
+NAME = LIST
 PAGE = 1000
 """Items of a page, where one of them is more than a number or a text."""
 PLAIN_PAGE = 20_000

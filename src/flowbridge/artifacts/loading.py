@@ -31,6 +31,7 @@ EAGER = 64 << 20
 """Bytes up to which a list is loaded whole when it is asked for."""
 _KEPT = 16
 _KEPT_SIZE = 4 << 20
+_FIELDS = frozenset({"dataclass", "pydantic"})
 _SCALARS = frozenset({int, str, float, bool, type(None)})
 _THREADS = 16
 _AHEAD = 32 << 20
@@ -245,6 +246,9 @@ class Loader:
             yield from self._parts(ref.parts, seen)
         if ref.serializer == lists.NAME:
             yield from self._pages_of(ref, seen)
+        elif ref.data is not None and ref.serializer in _FIELDS:
+            for field in _fields_of(ref):  # lists of parts that were written before 0.1 leave out lists of few pages
+                yield from self.blobs_of(field, seen)
 
     def _parts(self, digest: str, seen: set[str]) -> Iterator[tuple[str, int]]:
         data = self._blobs.get(digest)
@@ -298,6 +302,15 @@ def held_bytes(ref: Reference) -> bytes:
     if len(data) != main_size(ref) or not digests.matches(data, ref.digest):
         raise _damaged_inside(ref)
     return data
+
+
+def _fields_of(ref: Reference) -> Iterator[Reference]:
+    """Yield the references of the fields of a value that stands in its reference."""
+    if dict(ref.meta).get("fields") is None:  # a model as its own JSON
+        return
+    body = json.loads(held_bytes(ref))
+    fields = body if ref.serializer == "dataclass" else {**body["fields"], "": body.get("extra")}
+    yield from (Reference.model_validate(kept) for kept in fields.values() if kept is not None)
 
 
 def _damaged_inside(ref: Reference) -> ArtifactDamagedError:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from flowbridge.ir.base import FrozenModel, JsonValue
 
+LIST = "list"
+"""The format of lists that are read item by item: their main blob names pages, which are blobs too."""
+
 
 class Reference(FrozenModel):
     """Where a value is and how to read it back.
@@ -50,3 +53,8 @@ class Reference(FrozenModel):
     def has_blob(self) -> bool:
         """Whether the value has a main blob in the store, of its own or shared."""
         return self.inline is None and self.data is None
+
+    @property
+    def owns_blobs(self) -> bool:
+        """Whether any of the value is in the store: a main blob, or parts or pages although the main bytes stand in the reference."""
+        return self.has_blob or self.parts is not None or (self.inline is None and self.serializer == LIST)

@@ -158,7 +158,7 @@ class Saver:
 
     def _list_of_parts(self, sink: Sink, sender: Sender) -> str | None:
         """Write what else belongs to a value, so that nobody needs its serializer to find that."""
-        others = [r for r in sink.others if r.has_blob or r.parts]
+        others = [r for r in sink.others if r.owns_blobs]
         if not others:
             return None
         data = json.dumps([r.model_dump(mode="json", exclude_defaults=True) for r in others], separators=(",", ":")).encode()

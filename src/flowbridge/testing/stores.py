@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 
 from flowbridge.artifacts import layout
 from flowbridge.artifacts.content import Content, open_content
@@ -19,6 +21,37 @@ from flowbridge.records.models import RunRecord
 
 _LARGE = 40 << 20
 _RACERS = 8
+
+
+@dataclass
+class Fields:
+    """A dataclass with one field of any kind."""
+
+    value: Any
+
+
+class Model(BaseModel):
+    """A model with one field that JSON does not hold."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    value: Any
+
+
+def nested(value: Any, other: Any) -> dict[str, Any]:
+    """Return values in which others stand in every way that a store takes apart, by what they are called."""
+    ways: dict[str, Callable[[Any], Any]] = {
+        "dataclass": Fields,
+        "model": lambda v: Model(value=v),
+        "list": lambda v: [v, other],
+        "stream": lambda v: iter([v, other]),
+    }
+    one = {name: way(value) for name, way in ways.items() if name != "stream"}
+    return {
+        "alone": value,
+        **{name: way(value) for name, way in ways.items()},
+        **{f"{outer} of {name}": way(inner) for outer, way in ways.items() for name, inner in one.items()},
+        **{f"list of {outer} of list of {name}": [way([inner, other])] for outer, way in ways.items() for name, inner in one.items()},
+    }
 
 
 class StoreSuite:
@@ -199,6 +232,17 @@ class StoreSuite:
         with pytest.raises(ArtifactNotFoundError, match="'x' of step y"):
             store.load(reference)
         assert not store.exists(reference)
+
+    @pytest.mark.parametrize("size", [100, 10_000, 200_000])
+    def test_all_that_a_value_consists_of_is_known(self, content: Content, size: int) -> None:
+        """What is written for a value, in whatever it stands, is told to be its own: all else may be removed from a store at any time."""
+        for name, value in nested(b"v" * size, {b"w" * (size + 1)}).items():
+            content.delete(content.paths(f"{layout.BLOBS}/"))
+            store = Store(content)
+            reference = store.save(value)
+            assert sorted(layout.blob(digest) for digest, _ in store.blobs_of(reference)) == content.paths(f"{layout.BLOBS}/"), name
+            assert store.exists(reference), name
+            store.load(reference)
 
     def test_pickles_need_trust(self, store: Store, place: tuple[str, dict[str, Any]]) -> None:
         """A store that is not trusted runs nothing."""

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,21 @@ def adding(n: int = 3, seed: int = 0) -> float:
     return total(grow.map(each(arrays(n, seed))))
 
 
+@dataclass
+class Ensemble:
+    weights: list[np.ndarray]
+
+
+@step
+def train() -> list[Ensemble]:
+    return [Ensemble([np.full(30_000, 10.0 * n + i) for i in range(2)]) for n in range(2)]
+
+
+@flow
+def training() -> list[Ensemble]:
+    return train()
+
+
 def start(**options):
     tags = options.pop("tags", ())
     run = adding.options(backend="inline", tags=tags).run(**options)
@@ -55,6 +71,12 @@ def blob_names(store):
 
 def loaded(run):
     return [[np.asarray(task.load()).sum() for task in run["grow"]], run.result()]
+
+
+def test_lists_in_the_fields_of_values_stay(store):
+    run = training.options(backend="inline").run()
+    gc(remove=True, grace=0.0)
+    assert [[w[0] for w in one.weights] for one in run.result()] == [[0.0, 1.0], [10.0, 11.0]]
 
 
 def test_a_plan_changes_nothing(store):
