@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from flowbridge.backends.kubeflow.compile import compile_flow
@@ -29,7 +30,7 @@ SECONDS_A_TASK = 20
 def find_gaps(graph: FlowGraph, profile: Profile) -> list[str]:
     """Return every reason why a flow cannot run with these settings, with step names and the way out."""
     options = options_of(profile)
-    found = [*_raw_gaps(graph), *_text_gaps(graph), *_crossed_gaps(graph), *gang_gaps(graph, options)]
+    found = [*_raw_gaps(graph), *_text_gaps(graph), *_crossed_gaps(graph), *_backoff_gaps(graph), *gang_gaps(graph, options)]
     if options.flavor == "vertex":
         from flowbridge.backends.kubeflow.vertex import vertex_gaps  # noqa: PLC0415  (only who uses Vertex loads it)
 
@@ -130,6 +131,16 @@ def _crossed_gaps(graph: FlowGraph) -> list[str]:
                 f"{', '.join(crossed)}: these wait for steps inside each other, and Kubeflow runs a loop as a whole. Split the map in two."
             )
     return found
+
+
+def _backoff_gaps(graph: FlowGraph) -> list[str]:
+    """Tell of factors that are no whole numbers: Argo cannot read them, and would fail the step for good at its first failure."""
+    return [
+        f"step {s.id}: backoff={s.retry.backoff:g} is no whole number, and Kubeflow's scheduler takes no other. "
+        f"Use backoff={math.floor(s.retry.backoff)} with a longer retry_delay=, or backoff={math.ceil(s.retry.backoff)}."
+        for s in graph.steps
+        if s.retry.retries and s.retry.backoff != int(s.retry.backoff)
+    ]
 
 
 def _text_gaps(graph: FlowGraph) -> list[str]:

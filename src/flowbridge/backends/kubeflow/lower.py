@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.kubeflow.components import JOB, RUN, STEP, UNITS, Components, Interface, index_input, output_name
+from flowbridge.backends.kubeflow.lint.control import ALWAYS
 from flowbridge.backends.kubeflow.names import Names, display
 from flowbridge.ir.control import MapNode
 from flowbridge.ir.flow import FlowGraph
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 CHECK, FINISH = "check", "finish"
 JOB_ID = "{{$.pipeline_job_uuid}}"
-LONGEST_BACKOFF = 3600
 
 
 @dataclass
@@ -169,14 +169,15 @@ def root(lowering: Lowering, name: str, declarations: Json) -> Json:
 
 
 def retry_policy(retry: Retry) -> Json:
-    """Return the server's form of a retry policy; it waits whole seconds."""
-    delay = math.ceil(retry.delay)
-    longest = max(LONGEST_BACKOFF, math.ceil(delay * retry.backoff ** max(retry.retries - 1, 0)))
+    """Return the server's form of a retry policy; it waits whole seconds, and by whole factors (`gaps` refuses others).
+
+    Argo counts the longest duration from the start of the first attempt, and ends a retry that reaches beyond it. Left out, it is 0.
+    """
     return {
         "maxRetryCount": retry.retries,
-        "backoffDuration": f"{delay}s",
+        "backoffDuration": f"{math.ceil(retry.delay)}s",
         "backoffFactor": float(retry.backoff),
-        "backoffMaxDuration": f"{longest}s",
+        "backoffMaxDuration": f"{ALWAYS}s",
     }
 
 

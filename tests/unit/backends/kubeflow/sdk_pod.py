@@ -15,7 +15,7 @@ def heavy():  # type: ignore[no-untyped-def]  # kfp refuses any annotation but i
 def pipeline() -> None:
     task = heavy().set_cpu_limit("500m").set_cpu_request("500m").set_memory_limit("500M").set_memory_request("500M")
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
-    task.set_retry(2, backoff_duration="10s", backoff_factor=2.0)
+    task.set_retry(2, backoff_duration="10s", backoff_factor=2.0, backoff_max_duration="315360000s")
     kubernetes.set_timeout(task, 7800)
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="1Gi")
     kubernetes.empty_dir_mount(task, "scratch", "/flowbridge/scratch", size_limit="10Gi")

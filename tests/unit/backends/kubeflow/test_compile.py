@@ -118,7 +118,7 @@ def test_retry_policy_and_attempt_go_together() -> None:
     """The server fills in the attempt only where there is a retry policy."""
     spec = compile_flow(training(), profile()).spec
     task = spec["components"]["comp-train-map-loop"]["dag"]["tasks"]["train"]
-    assert task["retryPolicy"] == {"maxRetryCount": 2, "backoffDuration": "10s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
+    assert task["retryPolicy"] == {"maxRetryCount": 2, "backoffDuration": "10s", "backoffFactor": 2.0, "backoffMaxDuration": "315360000s"}
     for label, executor in spec["deploymentSpec"]["executors"].items():
         assert ("{{retries}}" in executor["container"]["args"]) == (label == "exec-train"), label
 

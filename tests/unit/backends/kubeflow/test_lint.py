@@ -101,6 +101,14 @@ BREAKS: dict[str, list[Break]] = {
         lambda s, _: tasks(s, FLOW)["train-map"].update(iteratorPolicy={"parallelismLimit": 0}),
     ],
     "retry-of-dag": [lambda s, _: tasks(s, FLOW)["train-map"].update(retryPolicy={"maxRetryCount": 1})],
+    "retry-duration": [
+        lambda s, _: tasks(s, TRAIN)["train"]["retryPolicy"].update(backoffMaxDuration="3600s"),
+        lambda s, _: tasks(s, TRAIN)["train"]["retryPolicy"].pop("backoffMaxDuration"),
+    ],
+    "retry-factor": [
+        lambda s, _: tasks(s, TRAIN)["train"]["retryPolicy"].update(backoffFactor=1.5),
+        lambda s, _: tasks(s, TRAIN)["train"]["retryPolicy"].update(backoffFactor=0.0),
+    ],
     "caching": [
         lambda s, _: tasks(s, FLOW)["load"].update(cachingOptions={"enableCache": True}),
         lambda s, _: tasks(s, FLOW)["load"].pop("cachingOptions"),

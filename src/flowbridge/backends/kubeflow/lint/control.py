@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
     from flowbridge.backends.kubeflow.lint.view import View
 
+ALWAYS = 10 * 365 * 24 * 3600
+"""Seconds after the start of the first attempt within which Argo still tries again: longer than any task."""
+
 
 def no_order_on_skippable(view: View) -> Iterator[str]:
     """What waits for a skipped task or group is left out too, and so on; only a DAG around the condition stops it."""
@@ -72,6 +75,23 @@ def no_retry_of_dags(view: View) -> Iterator[str]:
             yield f"{task.where} is a DAG with a retry policy; put it on the tasks"
 
 
+def retries_wait_for_long_tasks(view: View) -> Iterator[str]:
+    """Argo counts a policy's longest duration from the start of the first attempt: after it nothing is tried again, and what runs is killed."""
+    for task in view.tasks:
+        longest = str(task.spec.get("retryPolicy", {"backoffMaxDuration": f"{ALWAYS}s"}).get("backoffMaxDuration", "0s"))
+        seconds = longest.removesuffix("s")
+        if not seconds.isdigit() or int(seconds) < ALWAYS:
+            yield f"{task.where} is tried again only within {longest} of its first start; it must be at least {ALWAYS}s"
+
+
+def whole_backoff(view: View) -> Iterator[str]:
+    """Argo reads the factor as a whole number, and fails the task at its first failure where it is none."""
+    for task in view.tasks:
+        factor = task.spec.get("retryPolicy", {}).get("backoffFactor", 1)
+        if factor < 1 or factor != int(factor):
+            yield f"{task.where}: the backoff factor {factor} is not a whole number of at least 1"
+
+
 def no_caching(view: View) -> Iterator[str]:
     """The server's cache knows neither code nor data of a flow."""
     for task in view.tasks:
@@ -89,5 +109,7 @@ RULES: dict[str, Callable[[View], Iterator[str]]] = {
     "after-exit": nothing_after_exit,
     "loop-body": loops_over_dags,
     "retry-of-dag": no_retry_of_dags,
+    "retry-duration": retries_wait_for_long_tasks,
+    "retry-factor": whole_backoff,
     "caching": no_caching,
 }
