@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -50,9 +51,10 @@ class Parts:
         self._began = self._last = time.monotonic()
 
     def add(self, data: bytes) -> None:
-        """Take more output, and write a part if one is due."""
-        self._held.append(data)
-        self._size += len(data)
+        """Take more output (or none), and write a part if one is due."""
+        if data:
+            self._held.append(data)
+            self._size += len(data)
         self.write_if_due()
 
     def write_if_due(self) -> None:
@@ -180,11 +182,15 @@ class StreamCapture:
     """Copies what is written to `sys.stdout` and `sys.stderr`; the streams stay those of the process, so debuggers work.
 
     From the first output on a thread writes what is due, so that a step that then is silent for long, or is killed, has it in the log.
+
+    What this process prints through these two streams is in the log, and nothing else: output of programs that it starts and of processes
+    that it forks (`multiprocessing`) goes where the process prints. `FdCapture` has theirs too.
     """
 
     def __init__(self, write: Write) -> None:
         self._parts = Parts(write)
-        self._lock = threading.Lock()
+        self._heard: deque[bytes] = deque()
+        self._writing = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
@@ -199,21 +205,35 @@ class StreamCapture:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        self._parts.flush()
+        with self._writing:
+            self._parts.add(self._taken())
+            self._parts.flush()
 
     def _add(self, text: str) -> None:
         if os.getpid() != self._process:  # the step has forked: parts have one writer, and the lock may be held for ever here
             return
-        with self._lock, suppress(StoreError):  # as in `FdCapture`: what is held is written later
-            self._parts.add(text.encode("utf-8", "replace"))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._write_due, name="flowbridge-log", daemon=True)
-                self._thread.start()
+        self._heard.append(text.encode("utf-8", "replace"))
+        self._write_due()
 
     def _write_due(self) -> None:
+        """Write what is due, unless that is being done: by another thread, or by this one, and what was just printed is the store's own."""
+        if not self._writing.acquire(blocking=False):
+            return
+        try:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._follow, name="flowbridge-log", daemon=True)
+                self._thread.start()
+            with suppress(StoreError):  # as in `FdCapture`: what is held is written later
+                self._parts.add(self._taken())
+        finally:
+            self._writing.release()
+
+    def _taken(self) -> bytes:
+        return b"".join(self._heard.popleft() for _ in range(len(self._heard)))
+
+    def _follow(self) -> None:
         while not self._stop.wait(_LOOK):
-            with self._lock, suppress(StoreError):
-                self._parts.write_if_due()
+            self._write_due()
 
 
 class _Copying(io.TextIOBase):

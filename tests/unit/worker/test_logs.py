@@ -175,3 +175,32 @@ def test_a_process_that_the_step_forks_leaves_the_log_to_the_step(store: Store) 
 
     run = drive(flow(step("a", kind="none", outputs="")), {"a": forks}, store, capture="python")
     assert run.files.read_log("a", ()) == b"before\nafter\n"
+
+
+STORE_THAT_PRINTS = """
+import sys, time, warnings
+from flowbridge.worker import logs
+
+warnings.simplefilter("always")
+parts = []
+
+def write(number, data):
+    warnings.warn("the store is slow", stacklevel=1)
+    parts.append((number, data))
+
+with logs.StreamCapture(write):
+    print("first" * logs.PART)
+    print("then")
+    time.sleep(1.5)  # until the thread has written a part too
+    print("last")
+assert [n for n, _ in parts] == list(range(len(parts)))
+sys.stdout.buffer.write(b"THE LOG:" + b"".join(d for _, d in parts))
+"""
+
+
+def test_a_store_that_prints_while_the_log_is_sent_to_it_stops_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", STORE_THAT_PRINTS], capture_output=True, text=True, timeout=60, check=True)
+    log = done.stdout.partition("THE LOG:")[2]
+    assert 0 <= log.index("first" * logs.PART) < log.index("then\n") < log.index("last\n")
+    assert "the store is slow" in log
+    assert "the store is slow" in done.stderr
