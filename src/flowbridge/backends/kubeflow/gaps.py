@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from flowbridge.backends.kubeflow.bootstrap import driver_note
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.gang.template import gang_gaps
 from flowbridge.backends.kubeflow.lint.platform import FIELDS
@@ -84,7 +85,8 @@ def find_notes(graph: FlowGraph, profile: Profile, pipeline: Pipeline | None = N
         notes.append(f"the store options {', '.join(hidden)} look like credentials and stay here; give them to pods by kubeflow.secrets")
     if "://" not in profile.store and not options.local and not options.volumes:
         notes.append(f"the store {profile.store!r} is a folder of this machine; pods need one they can reach, such as s3://...")
-    return notes
+    needed = None if options.local else driver_note(profile)
+    return [*notes, needed] if needed else notes
 
 
 def _size(graph: FlowGraph, pipeline: Pipeline, params: Params | None = None) -> Size:

@@ -52,7 +52,7 @@ class KubeflowOptions(FrozenModel):
         install: How a pod whose image lacks flowbridge gets it: a requirement, the URL of a wheel, the path of a wheel on this machine, or
             ``"this"`` for the flowbridge that is running; the last two go into the store. None: the version in use from an index, or
             ``"this"`` where it was installed from a folder.
-        extras: Extras of flowbridge that pods need; None: those that the store needs.
+        extras: Extras of flowbridge that pods need beside that of the store.
         service_account: Of the pods.
         secrets: Variable of the pod and the Kubernetes secret it comes from, ``"name/key"``.
         env: Further variables of the pods; nothing secret.

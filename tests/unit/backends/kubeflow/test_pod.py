@@ -33,16 +33,15 @@ if any("flowbridge" in a for a in sys.argv):
     with open(here + "/flowbridge/backends/kubeflow/pod.py", "w") as f:
         f.write("import sys; print('pod runs', sys.argv[1:])")
 """
-FSSPEC = (
-    "import builtins\ndef open(url, mode, **options):\n    assert options == {'anon': True}, options\n    return builtins.open(url, mode)\n"
-)
+FSSPEC = "import builtins\ndef open(url, mode, **options):\n    assert options == {'anon': True, 'key': 'k'}, options\n    return builtins.open(url, mode)\n"
 
 
 def start(folder: Path, *arguments: str) -> str:
-    """Start the pod's command with an interpreter that has no packages, and a pip that only pretends."""
+    """Start the pod's command with an interpreter that has no packages, and a pip that only pretends; a secret holds the store's key."""
     (folder / "pip.py").write_text(PIP)
     (folder / "fsspec.py").write_text(FSSPEC)
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "TMPDIR": str(folder), "PYTHONNOUSERSITE": "1"}
+    env["FLOWBRIDGE_STORE_OPTIONS"] = '{"key":"k"}'
     done = subprocess.run(
         [sys.executable, "-S", "-c", SCRIPT, MARKER, *arguments], env=env, capture_output=True, text=True, check=False, cwd=folder
     )
@@ -55,18 +54,19 @@ def test_plain_image_installs_flowbridge_once(tmp_path: Path) -> None:
     assert start(tmp_path, *arguments) == f"pod runs {[MARKER, *arguments]}\n"
     assert start(tmp_path, *arguments) == f"pod runs {[MARKER, *arguments]}\n"
     calls = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
-    assert calls == [["install", "--quiet", "--disable-pip-version-check", "flowbridge[s3]==0.1.0"]]
+    assert calls == [["install", "--quiet", "--disable-pip-version-check", "--no-user", "flowbridge[s3]==0.1.0"]]
 
 
 def test_wheel_comes_from_the_store(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "wheel").write_bytes(b"the wheel")
     install = json.dumps(["fsspec", "s3fs", "store:wheel#flowbridge-0.1.0-py3-none-any.whl#[s3]"])
-    start(tmp_path, "--install", install, "--store", str(tmp_path / "store"), "--options", '{"anon":true}')
-    first, second = [json.loads(line)[3:] for line in (tmp_path / "calls").read_text().splitlines()]
+    start(tmp_path, "--install", install, "--store", str(tmp_path / "store"), "--options", '{"anon":true,"key":""}')
+    first, second = [json.loads(line)[4:] for line in (tmp_path / "calls").read_text().splitlines()]
     assert first == ["fsspec", "s3fs"]
-    assert second == [f"{tmp_path}/flowbridge-0.1.0-py3-none-any.whl[s3]"]
-    assert (tmp_path / "flowbridge-0.1.0-py3-none-any.whl").read_bytes() == b"the wheel"
+    (wheel,) = tmp_path.glob("flowbridge-*/flowbridge-0.1.0-py3-none-any.whl")
+    assert second == [f"{wheel}[s3]"]
+    assert wheel.read_bytes() == b"the wheel"
 
 
 def test_command_passes_kfps_local_runner() -> None:
