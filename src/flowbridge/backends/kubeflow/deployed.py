@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.base import Listed
+from flowbridge.backends.kubeflow.cron import schedule_of
 from flowbridge.backends.kubeflow.options import options_of
 from flowbridge.backends.kubeflow.rest import NotOnServerError, Server
-from flowbridge.backends.kubeflow.schedule import ABOUT, page_of, schedule_name, schedule_of
+from flowbridge.backends.kubeflow.schedule import ABOUT, page_of, schedule_name
 from flowbridge.errors import suggest
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def _listed(server: Server, options: KubeflowOptions, pipeline: Json, schedules:
     versions: Sequence[Json] = [v for v in server.versions(pipeline["pipeline_id"]) if v.get("display_name") != name]
     latest: Json = versions[0] if versions else {}
     schedule = schedules.get(schedule_name(name))
-    cron = None if schedule is None else schedule_of(str(schedule.get("trigger", {}).get("cron_schedule", {}).get("cron", "")))
+    sent = None if schedule is None else str(schedule.get("trigger", {}).get("cron_schedule", {}).get("cron", ""))
+    cron = None if sent is None else schedule_of(sent, options.schedule_timezone)
     return Listed(
         name=name,
         flow=str(pipeline["description"]).removeprefix(ABOUT),

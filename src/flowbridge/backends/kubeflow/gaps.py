@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flowbridge.backends.kubeflow.bootstrap import driver_note
 from flowbridge.backends.kubeflow.compile import compile_flow
+from flowbridge.backends.kubeflow.cron import cron_of
 from flowbridge.backends.kubeflow.gang.template import gang_gaps
 from flowbridge.backends.kubeflow.lint.platform import FIELDS
 from flowbridge.backends.kubeflow.options import hidden_store_options, options_of
@@ -16,7 +17,7 @@ from flowbridge.backends.kubeflow.soft import soft_nodes
 from flowbridge.backends.kubeflow.support import TABLE
 from flowbridge.backends.support import table_gaps
 from flowbridge.engine.here import container_gaps
-from flowbridge.errors import suggest
+from flowbridge.errors import ConfigError, suggest
 from flowbridge.ir.graph import regions
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def find_notes(graph: FlowGraph, profile: Profile, pipeline: Pipeline | None = N
             "a failure of " + ", ".join(sorted(soft)) + " is seen only in flowbridge's records and in the task 'check': "
             "Kubeflow would leave out more than depends on it"
         )
+    notes += _schedule_notes(graph, options) if options.address else []
     hidden = hidden_store_options(profile) if options.address else []
     if hidden and options.store_options is None:
         notes.append(f"the store options {', '.join(hidden)} look like credentials and stay here; give them to pods by kubeflow.secrets")
@@ -87,6 +89,16 @@ def find_notes(graph: FlowGraph, profile: Profile, pipeline: Pipeline | None = N
         notes.append(f"the store {profile.store!r} is a folder of this machine; pods need one they can reach, such as s3://...")
     needed = None if options.local else driver_note(profile)
     return [*notes, needed] if needed else notes
+
+
+def _schedule_notes(graph: FlowGraph, options: KubeflowOptions) -> list[str]:
+    """Tell of a schedule that keeps the flow from being deployed, though it can be run."""
+    try:
+        if graph.schedule is not None:
+            cron_of(graph.schedule, options.schedule_timezone)
+    except ConfigError as error:
+        return [f"cannot be deployed: {error}"]
+    return []
 
 
 def _size(graph: FlowGraph, pipeline: Pipeline, params: Params | None = None) -> Size:

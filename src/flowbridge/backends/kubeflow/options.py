@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
+from flowbridge.backends.kubeflow.cron import UTC, check_zone
+from flowbridge.errors import ConfigError
 from flowbridge.ir.base import FrozenModel, JsonValue
 from flowbridge.ir.resources import parse_duration
 from flowbridge.settings import backend_settings
@@ -67,6 +69,7 @@ class KubeflowOptions(FrozenModel):
         lineage: Whether outputs, metrics and a report are shown as artifacts of Kubeflow.
         flavor: ``"open"`` for Kubeflow itself, ``"vertex"`` for Vertex AI Pipelines.
         pipeline_root: Where the server keeps its own artifacts.
+        schedule_timezone: Of the cluster's scheduler, as its CRON_SCHEDULE_TIMEZONE says.
         project: For Vertex.
         location: For Vertex.
     """
@@ -107,6 +110,7 @@ class KubeflowOptions(FrozenModel):
     lineage: Literal["full", "none"] = "full"
     flavor: Literal["open", "vertex"] = "open"
     pipeline_root: str | None = None
+    schedule_timezone: str = UTC
     project: str | None = None
     location: str | None = None
 
@@ -114,6 +118,15 @@ class KubeflowOptions(FrozenModel):
     @classmethod
     def _seconds(cls, value: object) -> object:
         return parse_duration(value) if isinstance(value, str) else value
+
+    @field_validator("schedule_timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            check_zone(value, "time zone")
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return value
 
     @field_validator("secrets")
     @classmethod

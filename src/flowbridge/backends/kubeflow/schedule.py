@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.base import Deployed
 from flowbridge.backends.kubeflow.begin import Deployment, save_deployment
 from flowbridge.backends.kubeflow.compile import LONGEST_PIPELINE_NAME, pipeline_name
+from flowbridge.backends.kubeflow.cron import cron_of
 from flowbridge.backends.kubeflow.locks import refuse_local_packages
 from flowbridge.backends.kubeflow.names import slug
 from flowbridge.backends.kubeflow.options import options_of
 from flowbridge.backends.kubeflow.rest import Server
 from flowbridge.backends.kubeflow.submit import complete_pipeline, shown_parameters, source
-from flowbridge.errors import ConfigError, suggest
-from flowbridge.ir.flow import Schedule
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
@@ -25,11 +23,8 @@ if TYPE_CHECKING:
     from flowbridge.settings import Profile
 
 Json = dict[str, Any]
-FIELDS = 5
 ABOUT = "flowbridge flow "
 """What the description of a pipeline begins with that flowbridge uploaded; the flow's name follows."""
-_SUNDAY = "7"
-_WEEK = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 
 
 def deployable(graph: FlowGraph, record: RunRecord, store: Store, profile: Profile) -> Pipeline:
@@ -59,12 +54,12 @@ def deploy(graph: FlowGraph, record: RunRecord, store: Store, profile: Profile, 
         name: By which it goes on the server; None: its own.
 
     Raises:
-        ConfigError: No server is set, or the schedule is not five fields of cron.
+        ConfigError: No server is set, or the schedule is not five fields of cron, or of a time zone that the server cannot be told.
         BackendError: The server did not answer, did not let us in, or refused.
     """
     options = options_of(profile)
     server = Server(options)
-    cron = None if graph.schedule is None else cron_of(graph.schedule)
+    cron = None if graph.schedule is None else cron_of(graph.schedule, options.schedule_timezone)
     pipeline = deployable(graph, record, store, profile)
     title, version = slug(name or graph.name, LONGEST_PIPELINE_NAME), version_name(graph, record)
     ids = server.upload(title, version, pipeline.data, f"{ABOUT}{graph.name}")
@@ -116,61 +111,3 @@ def _reschedule(server: Server, title: str, request: Json | None) -> str | None:
     for old in before:
         server.delete_schedule(old)
     return made
-
-
-def cron_of(schedule: Schedule) -> str:
-    """Return a schedule as Kubeflow's scheduler reads it: with seconds in front, Sunday as 0, and the time zone before all.
-
-    Its parser takes five fields for seconds, minutes, hours, day and month (`robfig/cron` 1.2), so that a common five-field line sent as
-    it is would run every hour.
-
-    Raises:
-        ConfigError: It is not five fields, or nobody knows the time zone.
-    """
-    fields = schedule.cron.split()
-    if len(fields) != FIELDS:
-        raise ConfigError(
-            f"schedule {schedule.cron!r} has {len(fields)} fields; write minute, hour, day of month, month and day of week, as in '0 6 * * *'"
-        )
-    days = ",".join(_days(part, schedule.cron) for part in fields[-1].split(","))
-    return f"{zone_of(schedule)}0 {' '.join(fields[:-1])} {days}"
-
-
-def zone_of(schedule: Schedule) -> str:
-    """Return what stands before a schedule with a time zone.
-
-    Raises:
-        ConfigError: There is no zone of that name.
-    """
-    zone = schedule.timezone
-    if zone is None:
-        return ""
-    known = zoneinfo.available_timezones()
-    if known and zone not in known:
-        raise ConfigError(f"timezone {zone!r} is not the name of a zone, such as 'Europe/Berlin'.{suggest(zone, known)}")
-    return f"TZ={zone} "
-
-
-def _days(part: str, cron: str) -> str:
-    """Return a part of the days of the week with Sunday as 0; ranges that reach it from below are written out."""
-    span, slash, step = part.partition("/")
-    first, dash, last = span.partition("-")
-    if not dash:
-        return ("0" if first == _SUNDAY else first) + slash + step
-    begin, end = _day(first), _day(last)
-    if begin is None or end is None or (step and not step.isdigit()):
-        raise ConfigError(f"schedule {cron!r}: {part!r} is no range of days of the week, such as 1-5 or MON-FRI")
-    end = end or len(_WEEK) if end <= begin else end
-    return ",".join(str(day % len(_WEEK)) for day in range(begin, end + 1, int(step or 1))) if end >= begin else part
-
-
-def _day(text: str) -> int | None:
-    if text.upper() in _WEEK:
-        return _WEEK.index(text.upper())
-    return int(text) if text.isdigit() and int(text) <= len(_WEEK) else None
-
-
-def schedule_of(cron: str) -> Schedule:
-    """Return a schedule from the form that Kubeflow's scheduler reads."""
-    zone, _, rest = cron.partition(" ") if cron.startswith("TZ=") else ("", "", cron)
-    return Schedule(cron=" ".join(rest.split()[-FIELDS:]), timezone=zone.removeprefix("TZ=") or None)

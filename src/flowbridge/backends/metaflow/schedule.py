@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from flowbridge.backends.metaflow.utc import in_utc
+from flowbridge.ir.utc import in_utc
 
 if TYPE_CHECKING:
     from flowbridge.backends.metaflow.options import Target

@@ -10,12 +10,12 @@ import pytest
 
 from flowbridge.artifacts.store import Store
 from flowbridge.backends.kubeflow import rest
-from flowbridge.backends.kubeflow.schedule import cron_of, schedule_of
+from flowbridge.backends.kubeflow.cron import cron_of, schedule_of
 from flowbridge.cli.main import call
 from flowbridge.errors import ConfigError
 from flowbridge.ir.flow import Schedule
 from flowbridge.records.files import RunFiles
-from tests.unit.backends.kubeflow.fake_server import FakeServer
+from tests.unit.backends.kubeflow.fake_server import FakeServer, Refusal, check_cron
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +28,13 @@ from flowbridge import flow, step
 def size(path: str, n: int) -> int:
     return len(path) * n
 
-@flow(schedule="0 6 * * *", timezone="Europe/Berlin")
+@flow(schedule="0 6 * * *", timezone="Asia/Tokyo")
 def nightly(path: str, n: int = 2) -> int:
     return size(path, n)
+
+@flow(schedule="0 6 * * *", timezone="Europe/Berlin")
+def berlin(name: str = "x") -> int:
+    return size(name, 1)
 
 @flow
 def by_hand(path: str = "ab") -> int:
@@ -79,9 +83,9 @@ def test_schedule_has_the_flows_time_zone_and_its_runs_the_parameters(
     fake: FakeServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     told = as_json(capsys, "mine.py:nightly", "--path", "abc")
-    assert told["schedule"] == {"cron": "0 6 * * *", "timezone": "Europe/Berlin", "id": next(iter(fake.schedules))}
+    assert told["schedule"] == {"cron": "0 6 * * *", "timezone": "Asia/Tokyo", "id": next(iter(fake.schedules))}
     (schedule,) = fake.schedules.values()
-    assert schedule["trigger"] == {"cron_schedule": {"cron": "TZ=Europe/Berlin 0 0 6 * * *"}}
+    assert schedule["trigger"] == {"cron_schedule": {"cron": "0 0 21 * * *"}}
     native = fake.fire(schedule["recurring_run_id"])
     assert fake.wait(native) == "SUCCEEDED"
     files = RunFiles(Store.open(str(tmp_path / "store")).content, "nightly", f"kfp-{native}")
@@ -105,7 +109,7 @@ def test_plain_output(fake: FakeServer, capsys: pytest.CaptureFixture[str]) -> N
     assert call(["deploy", "mine.py:nightly", "--path", "a"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Deployed nightly as nightly-")
-    assert lines[1] == "Schedule: 0 6 * * * (Europe/Berlin)"
+    assert lines[1] == "Schedule: 0 6 * * * (Asia/Tokyo)"
     assert lines[2].startswith(fake.address)
     assert call(["deploy", "mine.py:by_hand"]) == 0
     assert "No schedule: runs are started there by hand" in capsys.readouterr().out
@@ -117,7 +121,7 @@ def test_one_flow_is_deployed_under_several_names(fake: FakeServer, capsys: pyte
     as_json(capsys, "mine.py:nightly", "--path", "a", "--schedule", "none")
     listed = {d["name"]: d for d in as_json(capsys, "--list")}
     assert list(listed) == ["large", "nightly", "small-ones"]
-    assert (listed["large"]["flow"], listed["large"]["cron"], listed["large"]["timezone"]) == ("by_hand", "0 2 * * *", "Asia/Tokyo")
+    assert (listed["large"]["flow"], listed["large"]["cron"], listed["large"]["timezone"]) == ("by_hand", "0 17 * * *", "UTC")
     assert (listed["nightly"]["cron"], listed["nightly"]["on"]) == (None, None)
     assert listed["large"]["on"] is True
     assert len(fake.schedules) == 2
@@ -213,12 +217,53 @@ CRONS = [
 @pytest.mark.parametrize(("ours", "theirs"), CRONS)
 def test_days_are_written_as_the_scheduler_reads_them(ours: str, theirs: str) -> None:
     assert cron_of(Schedule(cron=ours)) == theirs
-    assert cron_of(Schedule(cron=ours, timezone="UTC")) == f"TZ=UTC {theirs}"
+    assert cron_of(Schedule(cron=ours, timezone="UTC")) == theirs
+    check_cron(theirs)
 
 
 def test_schedule_is_read_back() -> None:
-    for schedule in (Schedule(cron="0 6 * * 1"), Schedule(cron="0 6 * * 1", timezone="Asia/Tokyo")):
-        assert schedule_of(cron_of(schedule)) == schedule
+    schedule = Schedule(cron="0 6 * * 1", timezone="Asia/Tokyo")
+    assert schedule_of(cron_of(schedule, "Asia/Tokyo"), "Asia/Tokyo") == schedule
+    assert schedule_of(cron_of(schedule)) == Schedule(cron="0 21 * * 0", timezone="UTC")
+
+
+def test_the_fake_reads_cron_as_the_server_does() -> None:
+    for good in ("0 0 6 * * 1-5", "0 */5 * * *", "0 0 6 ? jan,DEC mon-FRI/2", "0 5/10 * * * 0"):
+        check_cron(good)
+    bad = (
+        "TZ=UTC 0 0 6 * * 1",
+        "TZ=UTC 0 6 * * 1",
+        "0 6 * *",
+        "0 0 6 * * 7",
+        "0 0 6 * * 5-2",
+        "0 0 24 * * *",
+        "0 0 6 0 * *",
+        "0 */0 * * * *",
+    )
+    for text in bad:
+        with pytest.raises(Refusal, match="not a supported format"):
+            check_cron(text)
+
+
+def test_zone_that_the_scheduler_cannot_follow_is_refused_before_anything_is_uploaded(
+    fake: FakeServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("mine.py:weekly", "--timezone", "Europe/Berlin")
+    told = refused(capsys, *words)
+    assert "the clocks of Europe/Berlin are moved during the year" in told
+    assert "kubeflow.schedule_timezone = 'Europe/Berlin'" in told
+    assert (fake.uploads, fake.schedules) == ([], {})
+    assert call(["check", "mine.py:berlin"]) == 0
+    assert "cannot be deployed: schedule '0 6 * * *' of time zone Europe/Berlin" in capsys.readouterr().out
+    monkeypatch.setenv("FLOWBRIDGE_KUBEFLOW__SCHEDULE_TIMEZONE", "Europe/Berlin")
+    as_json(capsys, *words)
+    (schedule,) = fake.schedules.values()
+    assert schedule["trigger"] == {"cron_schedule": {"cron": "0 15 5 * * SUN"}}
+    (listed,) = as_json(capsys, "--list")
+    assert (listed["cron"], listed["timezone"]) == ("15 5 * * SUN", "Europe/Berlin")
+    assert "the cluster's is Europe/Berlin" in refused(capsys, "mine.py:weekly", "--timezone", "Asia/Tokyo")
+    monkeypatch.setenv("FLOWBRIDGE_KUBEFLOW__SCHEDULE_TIMEZONE", "Europe/Berlinn")
+    assert "Europe/Berlin'" in refused(capsys, *words)
 
 
 def test_unknown_zone_and_strange_days() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from flowbridge.backends.kubeflow import rest
 from flowbridge.backends.kubeflow.compile import compile_flow
+from flowbridge.backends.kubeflow.cron import cron_of
 from flowbridge.backends.kubeflow.options import KubeflowOptions
-from flowbridge.backends.kubeflow.schedule import cron_of
 from flowbridge.backends.kubeflow.submit import source
 from flowbridge.errors import ConfigError
 from flowbridge.ir.flow import Schedule
@@ -188,7 +188,8 @@ def test_schedules_are_listed_switched_and_removed(fake: FakeServer) -> None:
     [
         ("0 6 * * *", None, "0 0 6 * * *"),
         ("*/5 * * * 7", None, "0 */5 * * * 0"),
-        ("0 6 * * 1,7", "Europe/Berlin", "TZ=Europe/Berlin 0 0 6 * * 1,0"),
+        ("0 6 * * 1,7", "Asia/Tokyo", "0 0 21 * * 0,6"),
+        ("30 12 1 * MON-SUN", "Asia/Tokyo", "0 30 3 1 * 1,2,3,4,5,6,0"),
     ],
 )
 def test_schedule_is_written_as_the_server_reads_it(cron: str, zone: str | None, sent: str) -> None:

@@ -8,10 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowbridge.backends.metaflow.compile import compile_flow
-from flowbridge.backends.metaflow.utc import _numbers, in_utc
-from flowbridge.ir.flow import Schedule
-from tests.unit.backends.metaflow.make import graph, profile, step
+from flowbridge.ir.utc import _numbers, in_utc
 
 
 @pytest.mark.parametrize(
@@ -75,10 +72,3 @@ def test_what_is_taken_means_the_same_moments(parts: tuple[str, str, str], zone:
     except ValueError:
         return
     assert moments(found, dt.timezone.utc) == moments(cron, ZoneInfo(zone))
-
-
-@pytest.mark.parametrize(("target", "cron"), [("step-functions", 'cron="0 21 ? * SUN *"'), ("airflow", 'cron="0 21 * * 0"')])
-def test_the_file_names_the_hour_of_utc(target: str, cron: str) -> None:
-    flow = graph(step("a"), schedule=Schedule(cron="0 6 * * 1", timezone="Asia/Tokyo"))
-    assert f"@schedule({cron})" in compile_flow(flow, profile(target=target)).text
-    assert 'timezone="Asia/Tokyo"' in compile_flow(flow, profile(target="argo-workflows")).text
