@@ -80,13 +80,14 @@ class ReadCache:
         self._note(size)
         return found
 
-    def read(self, digest: str) -> bytes | None:
-        """Return the copy of a small blob as it stands there, perhaps damaged; None where there is none."""
+    def read(self, digest: str, start: int = 0, size: int = -1) -> bytes | None:
+        """Return the copy of a small blob, or some bytes of that of any, as it stands there, perhaps damaged; None where there is none."""
         found = self._opened(self.path_of(digest))
         if found is None:
             return None
         with found:
-            return found.read()
+            found.seek(start)
+            return found.read(size)
 
     def keep(self, digest: str, data: bytes) -> None:
         """Keep a copy of a small blob, in the place of the one that is there."""

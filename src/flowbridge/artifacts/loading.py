@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 EAGER = 64 << 20
 """Bytes up to which a list is loaded whole when it is asked for."""
 _KEPT = 16
-_KEPT_SIZE = 4 << 20
+_KEPT_SIZE = 8 << 20
+"""Bytes of a blob of several items up to which it is held: as many as such blobs had when they were largest."""
 _FIELDS = frozenset({"dataclass", "pydantic"})
 _SCALARS = frozenset({int, str, float, bool, type(None)})
 _THREADS = 16
 _AHEAD = 32 << 20
 _MOST_AHEAD = 200
+_PAGES_AHEAD = 4  # well below _KEPT: each page is read once, whatever its items want to keep in between
 
 
 @dataclass(frozen=True)
@@ -203,16 +205,21 @@ class Loader:
         """Yield positions; the blobs of the next ones are fetched at the same time, from a store that is elsewhere."""
         wanted: dict[str, int] = {}
         window: list[int] = []
+        pages: set[int] = set()
         most = 1  # and twice as many each time: who takes only the first one fetches only that
         for position in positions:
             kind, body = self._entry(root, position)
             if kind == "r" and body.has_blob:
                 wanted[body.pack or body.digest] = body.pack_size or main_size(body)
+            elif not wanted:  # it stands in its page, and nothing before it is waited for
+                yield position
+                continue
             window.append(position)
-            if len(wanted) >= most or sum(wanted.values()) > _AHEAD:
+            pages.add(position // root.step)
+            if len(wanted) >= most or sum(wanted.values()) > _AHEAD or len(pages) >= _PAGES_AHEAD:
                 self._fetch(wanted)
                 yield from window
-                wanted, window, most = {}, [], min(2 * most, _MOST_AHEAD)
+                wanted, window, pages, most = {}, [], set(), min(2 * most, _MOST_AHEAD)
         self._fetch(wanted)
         yield from window
 
