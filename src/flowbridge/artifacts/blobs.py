@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import sys
@@ -137,13 +138,19 @@ class Blobs:
             return self._verified(local, path, digest, size)
         if self.cache is None:
             return self._unnamed(digest, size)
-        file = self.cache.open(digest, size, lambda target: self._fetch(digest, size, target))
         try:
-            return self._verified(file, self.cache.path_of(digest), digest, size)
+            return self._copy(self.cache, digest, size)
+        except OSError:  # the folder for copies is full, or not to be written
+            return self._unnamed(digest, size)
+
+    def _copy(self, cache: ReadCache, digest: str, size: int) -> IO[bytes]:
+        file = cache.open(digest, size, lambda target: self._fetch(digest, size, target))
+        try:
+            return self._verified(file, cache.path_of(digest), digest, size)
         except ArtifactDamagedError:
-            self.cache.forget(digest)
-        file = self.cache.open(digest, size, lambda target: self._fetch(digest, size, target))
-        return self._verified(file, self.cache.path_of(digest), digest, size)
+            cache.forget(digest)
+        file = cache.open(digest, size, lambda target: self._fetch(digest, size, target))
+        return self._verified(file, cache.path_of(digest), digest, size)
 
     def _verified(self, file: IO[bytes], path: Path, digest: str, size: int) -> IO[bytes]:
         """Hash an open file, unless it is large and nobody wrote to it since it was hashed."""
@@ -170,11 +177,7 @@ class Blobs:
     def _fetch(self, digest: str, size: int, target: Path) -> None:
         path = layout.blob(digest)
         if size < CHUNK:  # in one request, and verified before it becomes a file
-            data = self.get(digest)
-            if len(data) != size:
-                raise wrong_size(self.content.url, digest, len(data), size)
-            with writing(str(target.parent), target.name, str(target)):
-                target.write_bytes(data)
+            target.write_bytes(self._whole(digest, size))
             return
         found = self.content.size(path)
         if found is None:
@@ -186,11 +189,21 @@ class Blobs:
             self._hash(file, digest, size)
         marks.mark(target, digest)
 
+    def _whole(self, digest: str, size: int) -> bytes:
+        data = self.get(digest)
+        if len(data) != size:
+            raise wrong_size(self.content.url, digest, len(data), size)
+        return data
+
     def _unnamed(self, digest: str, size: int) -> IO[bytes]:
+        """Return bytes of which no copy is kept, in memory where they are few."""
+        if size < CHUNK:
+            return io.BytesIO(self._whole(digest, size))
         path = self.content.temporary()
         try:
-            self._fetch(digest, size, path)
-            return path.open("rb")
+            with writing(str(path.parent), path.name):
+                self._fetch(digest, size, path)
+                return path.open("rb")
         finally:
             path.unlink(missing_ok=True)
 
@@ -201,6 +214,8 @@ class Blobs:
 
 def mapped(file: IO[bytes], *, read_only: bool = False) -> memoryview:
     """Return a file as memory. Unless it is read-only it may be written to, which changes the memory and never the file."""
+    if isinstance(file, io.BytesIO):
+        return memoryview(bytearray(file.getbuffer()))
     size = os.fstat(file.fileno()).st_size
     if not size:
         return memoryview(b"" if read_only else bytearray())

@@ -59,6 +59,9 @@ class ReadCache:
             digest: Of the blob.
             size: Of the blob.
             fetch: Writes the blob to a path, and raises where it is not what it should be.
+
+        Raises:
+            OSError: The folder for copies is full, or not to be written: there is no copy.
         """
         path = self.path_of(digest)
         found = self._opened(path)
@@ -90,25 +93,28 @@ class ReadCache:
             return found.read(size)
 
     def keep(self, digest: str, data: bytes) -> None:
-        """Keep a copy of a small blob, in the place of the one that is there."""
+        """Keep a copy of a small blob, in the place of the one that is there; where there is no room for it, there is none."""
+        if len(data) > self.limit:
+            return
         path = self.path_of(digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(temporary_name())
-        try:
-            temporary.write_bytes(data)
-            if len(data) <= self.limit:
+        with contextlib.suppress(OSError):  # full, or not ours to write: who asks next reads from the store again
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(data)
                 temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            finally:
+                temporary.unlink(missing_ok=True)
         self._note(len(data))
 
     @staticmethod
     def _opened(path: Path) -> IO[bytes] | None:
         try:
             file = path.open("rb")
-            marks.touch(path)
-        except FileNotFoundError:
+        except OSError:  # there is none, or it is not ours to read
             return None
+        with contextlib.suppress(OSError):  # removed meanwhile, or somebody else's: then they tell how long it stays
+            marks.touch(path)
         return file
 
     def forget(self, digest: str) -> None:
@@ -123,6 +129,10 @@ class ReadCache:
         if self._looked and self._unlooked < self.limit * (1 - _ROOM) * random.uniform(0.3, 1):  # noqa: S311  (not all processes at once)
             return
         self._looked = True
+        with contextlib.suppress(OSError):  # copies that are not ours to remove: whose they are looks after them
+            self._look()
+
+    def _look(self) -> None:
         if self.shrink():  # else another process is at it, and may not see what this one added: look again after the next copy
             self._unlooked = 0
 

@@ -60,6 +60,9 @@ class Content(Protocol):
             path: The path.
             target: The file.
             size: The number of bytes, where the caller knows it; None: the store is asked.
+
+        Raises:
+            OSError: The file cannot be written; what is there of it is the caller's to remove.
         """
 
     def exists(self, path: str) -> bool:

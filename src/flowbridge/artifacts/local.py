@@ -115,8 +115,7 @@ class LocalContent:
         if not os.path.isfile(full):
             with reading(self.url, path):
                 raise FileNotFoundError
-        with writing(self.url, str(target), str(target)):
-            shutil.copyfile(full, target)
+        shutil.copyfile(full, target)
 
     def path_of(self, path: str) -> Path:
         """Return the file of this machine that stands for a path."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flowbridge.artifacts import transfer
 from flowbridge.artifacts.content import TEMPORARY, temporary_name
 from flowbridge.artifacts.transfer import PART, FilePieces, MemoryPieces, Pieces
-from flowbridge.artifacts.trouble import FULL, not_found, writing
+from flowbridge.artifacts.trouble import FULL, not_found
 from flowbridge.errors import ConfigError, MissingExtraError, StoreFullError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class RemoteContent:
         size = self.size(path) if size is None else size
         if size is None:
             raise not_found(self.url, path)
-        with writing(str(target.parent), target.name, str(target)), target.open("wb") as file:
+        with target.open("wb") as file:
             os.truncate(file.fileno(), size)
             self._receive(path, size, lambda start, data: _write_at(file.fileno(), data, start))
 

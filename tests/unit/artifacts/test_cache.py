@@ -1,10 +1,12 @@
 """Copies on this machine: bounded, verified, and shared by processes."""
 
+import errno
 import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,3 +158,54 @@ def test_processes_keep_its_bounds_together(tmp_path):
     assert [reader.wait() for reader in readers] == [0] * 4, errors
     left = sum(size for _, size, _ in ReadCache(tmp_path / "cache", limit)._copies())
     assert 0 < left <= 1.5 * limit, "each of four may have added a tenth since somebody looked at what all have"
+
+
+def refuse_writing(folder, monkeypatch, number=errno.ENOSPC):
+    """Make a folder one in which nothing can be written, also by root."""
+    real_open, real_mkdir = Path.open, Path.mkdir
+
+    def refused(path, real, *args, **options):
+        if path.is_relative_to(folder) and (real is real_mkdir or (args[:1] or (options.get("mode", "r"),))[0] != "rb"):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", lambda path, *args, **options: refused(path, real_open, *args, **options))
+    monkeypatch.setattr(Path, "mkdir", lambda path, *args, **options: refused(path, real_mkdir, *args, **options))
+
+
+VALUES = {"small": 10_000, "one request": 3_000_000, "parts": 9_000_000}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("made", [True, False], ids=["full", "cannot be made"])
+@pytest.mark.parametrize("size", VALUES.values(), ids=VALUES)
+def test_without_room_for_copies_values_are_read_all_the_same(far, monkeypatch, size, made, number):
+    array = np.frombuffer(os.urandom(size), dtype=np.uint8)
+    refs = [far.save(array), far.save([array, array[1:]]), far.save(array.tobytes())]
+    if made:
+        for ref in refs:
+            far.cache.path_of(ref.digest).parent.mkdir(parents=True, exist_ok=True)
+        monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
+    refuse_writing(far.cache.folder, monkeypatch, number)
+    found, listed, text = [far.load(ref) for ref in refs]
+    found[0] = 1
+    assert np.array_equal(found[1:], array[1:])
+    assert np.array_equal(listed[0], array)
+    assert np.array_equal(listed[1], array[1:])
+    assert text == array.tobytes()
+    assert not [path for path in far.cache.folder.rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_for_copies(small_disk, tmp_path):
+    store = Store.open(f"memory://{tmp_path.name}-full", cache_dir=small_disk / "cache")
+    values = [os.urandom(size) for size in (900_000, 3_000_000, 5_000_000, 20_000_000, 900_000)]
+    assert [store.load(store.save(value)) for value in values] == values
+    assert not [path for path in store.cache.folder.rglob(".*") if path.is_file()], "nothing half-written is left"
+
+
+def test_what_is_larger_than_the_bounds_is_not_written(tmp_path, monkeypatch):
+    cache = ReadCache(tmp_path / "cache", 1000)
+    written = []
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: written.append(path))
+    cache.keep(digests.digest(b"x" * 2000), b"x" * 2000)
+    assert written == []

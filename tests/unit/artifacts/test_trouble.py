@@ -123,16 +123,6 @@ def test_a_remote_store_that_is_full(faulty):
     assert faulty.content.paths("blobs/") == []
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    place = tmp_path / "small"
-    place.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=False).returncode:
-        pytest.skip("NOT TESTED: a full disk. It needs the right to mount a tmpfs")
-    yield place
-    subprocess.run(["umount", place], check=True)
-
-
 def test_a_full_disk(small_disk):
     store = Store.open(str(small_disk / "store"))
     kept = store.save(b"a" * 1_000_000)
