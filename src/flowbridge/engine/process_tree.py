@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,9 @@ class ProcessInfo(NamedTuple):
     group: int
     session: int
     started: int = 0
+
+
+_NOBODY = ProcessInfo(0, "X", 0, 0, 0)
 
 
 def kill_tree(pid: int, *, also: Callable[[], Iterable[int]] | None = None, patience: float = 10.0) -> bool:
@@ -185,12 +189,19 @@ def _children(pid: int) -> list[int] | None:
     """Return the children of a process; None where the kernel does not list them."""
     if not _lists_children():
         return None
+    return [child for thread in _threads(pid) for child in _children_of(pid, thread)]
+
+
+def _threads(pid: int) -> list[int]:
     try:
         with os.scandir(f"/proc/{pid}/task") as entries:
-            threads = [t.name for t in entries]
+            return [int(t.name) for t in entries]
     except OSError:  # it has just ended
         return []
-    return [int(child) for t in threads for child in (read_proc(pid, f"task/{t}/children") or b"").split()]
+
+
+def _children_of(pid: int, thread: int) -> list[int]:
+    return [int(child) for child in (read_proc(pid, f"task/{thread}/children") or b"").split()]
 
 
 @cache
@@ -232,12 +243,22 @@ def start_of_now() -> int:
     return int(time.time() * 1000)
 
 
-def kill_descendants_since(start: int) -> None:
-    """Kill the descendants of this process that started at a moment (`start_of_now`) or later, each with all that it started."""
+def kill_started_since(start: int) -> None:
+    """Kill what this thread, and the threads that began since, have started from a moment (`start_of_now`) on, each with its whole tree.
+
+    The system tells which thread forked a child (a marked environment would not: all threads share it, and a fork does not show it). So
+    what others in this process start meanwhile is left alone, threads of flowbridge's own with the templates of other runs among them.
+    Where the system does not list children (anything but Linux) nothing is killed: what belongs to whom can't be told there.
+    """
     own = os.getpid()
-    for pid in descendants(own) - {own}:
-        if started_at(pid) >= start:
-            kill_tree(pid)
+    if not _lists_children():
+        return
+    others = {t.native_id for t in threading.enumerate() if t.name.startswith("flowbridge-")}
+    young = {t for t in _threads(own) if t not in others and (_info(own, f"task/{t}/stat") or _NOBODY).started >= start}
+    for thread in {threading.get_native_id(), *young}:
+        for pid in _children_of(own, thread):
+            if started_at(pid) >= start:
+                kill_tree(pid)
 
 
 def is_alive(pid: int, started: int) -> bool:
@@ -271,8 +292,8 @@ def _running(pid: int) -> bool:
     return info is not None and info.state not in "ZX"
 
 
-def _info(pid: int) -> ProcessInfo | None:
-    text = read_proc(pid, "stat")
+def _info(pid: int, name: str = "stat") -> ProcessInfo | None:
+    text = read_proc(pid, name)
     if not text:
         return None
     fields = text[text.rindex(b")") + 2 :].split(None, 20)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.engine.executors.base import Began, Ended, Happening, Launch, Told
-from flowbridge.engine.process_tree import kill_descendants_since, start_of_now
+from flowbridge.engine.process_tree import kill_started_since, start_of_now
 from flowbridge.worker.run import run_task
 from flowbridge.worker.session import Session
 
@@ -45,7 +45,7 @@ class InlineExecutor:
         try:
             record = run_task(launch.order, session=self._session)
         except KeyboardInterrupt:
-            kill_descendants_since(start)
+            kill_started_since(start)
             self._happened += [Told(launch.number, None), Ended(launch.number, None)]
             raise
         self._happened += [Told(launch.number, record), Ended(launch.number, 0)]
