@@ -7,18 +7,23 @@ hold something that only s3fs knows what to do with, the parts go through s3fs.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 CONNECTIONS = 10
 _KNOWN = frozenset(
     {"key", "secret", "token", "username", "password", "endpoint_url", "client_kwargs", "config_kwargs", "skip_instance_cache"}
 )
+_locks: dict[int, threading.Lock] = {}
+"""One for each process: a fork may come while another thread has its parent's."""
 
 
 class Parts:
-    """Sends and fetches parts of objects.
+    """Sends and fetches parts of objects. What S3 answers is told as s3fs tells it: what is forbidden, or absent, is not asked for again.
 
     Args:
         client: A client of botocore.
@@ -29,13 +34,25 @@ class Parts:
 
     def send(self, bucket: str, key: str, number: int, upload: str, body: bytes) -> str:
         """Send one part of an upload; return its tag."""
-        answer = self._client.upload_part(Bucket=bucket, Key=key, PartNumber=number, UploadId=upload, Body=body)
+        with _translated():
+            answer = self._client.upload_part(Bucket=bucket, Key=key, PartNumber=number, UploadId=upload, Body=body)
         return str(answer["ETag"])
 
     def fetch(self, bucket: str, key: str, start: int, stop: int) -> bytes:
         """Return some of the bytes of an object."""
-        with self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}")["Body"] as body:
+        with _translated(), self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}")["Body"] as body:
             return bytes(body.read())
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # noqa: PLC0415  (s3fs brings it)
+    from s3fs.errors import translate_boto_error  # type: ignore[import-untyped]  # noqa: PLC0415  (only for a file system of s3fs)
+
+    try:
+        yield
+    except ClientError as error:
+        raise translate_boto_error(error) from error
 
 
 def parts_of(fs: Any) -> Parts | None:
@@ -43,14 +60,16 @@ def parts_of(fs: Any) -> Parts | None:
     options = getattr(fs, "storage_options", {})
     if type(fs).__module__.partition(".")[0] != "s3fs" or not options.keys() <= _KNOWN:
         return None
-    made: Parts | None = getattr(fs, "_flowbridge_parts", None)
-    if made is None:
-        made = fs._flowbridge_parts = Parts(_client(options))  # noqa: SLF001  (it lives as long as the file system does)
+    with _locks.setdefault(os.getpid(), threading.Lock()):  # a session of botocore makes one client at a time
+        if not hasattr(fs, "_flowbridge_parts"):  # it lives as long as the file system does
+            client = _client(options)
+            fs._flowbridge_parts = None if client is None else Parts(client)  # noqa: SLF001
+    made: Parts | None = fs._flowbridge_parts  # noqa: SLF001
     return made
 
 
 def _client(options: dict[str, Any]) -> Any:
-    """Make a client as s3fs makes its own."""
+    """Make a client as s3fs makes its own; None where some of the options are for s3fs's own only."""
     from botocore.config import Config  # type: ignore[import-untyped]  # noqa: PLC0415  (s3fs brings it)
 
     given = {
@@ -60,8 +79,11 @@ def _client(options: dict[str, Any]) -> Any:
         "endpoint_url": options.get("endpoint_url"),
         **options.get("client_kwargs", {}),
     }
-    config = Config(**{"max_pool_connections": CONNECTIONS, **options.get("config_kwargs", {})})
-    return _session(os.getpid()).create_client("s3", config=config, **{k: v for k, v in given.items() if v is not None})
+    try:
+        config = Config(**{"max_pool_connections": CONNECTIONS, **options.get("config_kwargs", {})})
+        return _session(os.getpid()).create_client("s3", config=config, **{k: v for k, v in given.items() if v is not None})
+    except TypeError:  # an option of aiobotocore, such as connector_args
+        return None
 
 
 @functools.cache

@@ -287,6 +287,17 @@ def test_a_lost_run_with_a_damaged_record_can_still_be_cleaned_up(start):
     assert [r.id for r in make_plan(store, retention).runs] == [driver.files.run_id]
 
 
+def test_a_lost_run_of_which_nobody_can_tell_who_drove_it_stays_and_stops_no_cleaning_up(start):
+    driver = start("inline")
+    driver.kill()
+    store = Store.open(driver.files.content.url)
+    age(driver.files, 3 * DAY)
+    Path(store.url, layout.run_file(driver.files.flow, driver.files.run_id, "native")).write_bytes(b"{")
+    assert lost.state_of(store, driver.files) == "running"
+    retention = retention_of("1d", None, flow=None, status="failed", tag=None)
+    assert make_plan(store, retention).runs == ()
+
+
 def test_the_state_of_a_run_that_goes_on_costs_no_look_at_its_tasks(start, monkeypatch):
     driver = start("inline")
 

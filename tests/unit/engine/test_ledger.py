@@ -19,6 +19,7 @@ import pytest
 from flowbridge.engine import ledger, ledger_file
 from flowbridge.engine.capacity import ImpossibleRequestError
 from flowbridge.engine.ledger import Account
+from flowbridge.engine.ledger_places import Waker
 from flowbridge.errors import ConfigError
 from flowbridge.ir.resources import Resources
 
@@ -396,3 +397,14 @@ def test_killed_at_random_200_times_nothing_overlaps_and_nothing_leaks(tmp_path:
     assert [h.run for h in account.holders()] == ["after"]
     assert len(list(tmp_path.glob("*.wake-*"))) == 0
     account.close()
+
+
+@pytest.mark.parametrize("name", ["x", "1.x", "1", "", ".", "99999999999999999999999.1", "²².1", "2.3.4.5"])
+def test_a_file_of_any_name_in_the_shared_folder_stops_nobody(tmp_path: Path, name: str) -> None:
+    account = tmp_path / "ledger-[1].jsonl"
+    strange = tmp_path / f"ledger-[1].wake-{name}"
+    strange.touch()
+    dead = tmp_path / "ledger-[1].wake-4194303.1.a"
+    dead.touch()
+    Waker.sweep(account)
+    assert not dead.exists()
