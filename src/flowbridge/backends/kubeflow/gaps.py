@@ -10,8 +10,9 @@ from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.cron import cron_of
 from flowbridge.backends.kubeflow.gang.template import gang_gaps
 from flowbridge.backends.kubeflow.lint.platform import FIELDS
+from flowbridge.backends.kubeflow.names import is_key, is_object_name
 from flowbridge.backends.kubeflow.options import hidden_store_options, options_of
-from flowbridge.backends.kubeflow.resources import raw_kubernetes
+from flowbridge.backends.kubeflow.resources import kubernetes_secret, raw_kubernetes
 from flowbridge.backends.kubeflow.size import ARGO_LIMIT, COMFORTABLE_TASKS, Params, Size, kilobytes, pods, size_of
 from flowbridge.backends.kubeflow.soft import soft_nodes
 from flowbridge.backends.kubeflow.support import TABLE
@@ -32,7 +33,14 @@ SECONDS_A_TASK = 20
 def find_gaps(graph: FlowGraph, profile: Profile) -> list[str]:
     """Return every reason why a flow cannot run with these settings, with step names and the way out."""
     options = options_of(profile)
-    found = [*_raw_gaps(graph), *_text_gaps(graph), *_crossed_gaps(graph), *_backoff_gaps(graph), *gang_gaps(graph, options)]
+    found = [
+        *_raw_gaps(graph),
+        *_text_gaps(graph),
+        *_crossed_gaps(graph),
+        *_backoff_gaps(graph),
+        *_secret_gaps(graph, options),
+        *gang_gaps(graph, options),
+    ]
     if options.flavor == "vertex":
         from flowbridge.backends.kubeflow.vertex import vertex_gaps  # noqa: PLC0415  (only who uses Vertex loads it)
 
@@ -155,6 +163,25 @@ def _backoff_gaps(graph: FlowGraph) -> list[str]:
         for s in graph.steps
         if s.retry.retries and s.retry.backoff != int(s.retry.backoff)
     ]
+
+
+def _secret_gaps(graph: FlowGraph, options: KubeflowOptions) -> list[str]:
+    """Tell of secrets that cannot exist in the cluster: their pods would wait for them for ever."""
+    if options.local or options.flavor != "open":
+        return []
+    found = []
+    for node, secret in ((s, secret) for s in graph.steps for secret in s.environment.secrets):
+        name, key = kubernetes_secret(secret, options)
+        if is_object_name(name) and is_key(key):
+            continue
+        what = (
+            f"a Kubernetes secret cannot be called {name!r} (lower case only)" if not is_object_name(name) else f"{key!r} is no key of one"
+        )
+        found.append(
+            f"step {node.id}: secret {secret.name!r}: {what}. Say where it is in the profile, kubeflow.secrets = "
+            f"{{{secret.name} = 'secret/key'}}, or in the step, secrets={{{secret.env!r}: 'secret/key'}}."
+        )
+    return found
 
 
 def _text_gaps(graph: FlowGraph) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from flowbridge.backends.kubeflow.cron import UTC, check_zone
+from flowbridge.backends.kubeflow.names import NAME_FORM, is_key, is_object_name
 from flowbridge.errors import ConfigError
 from flowbridge.ir.base import FrozenModel, JsonValue
 from flowbridge.ir.resources import parse_duration
@@ -37,6 +38,13 @@ class Volume(FrozenModel):
     secret: str | None = None
     config_map: str | None = None
 
+    @field_validator("claim", "secret", "config_map")
+    @classmethod
+    def _named(cls, value: str | None) -> str | None:
+        if value is not None and not is_object_name(value):
+            raise ValueError(f"nothing in Kubernetes can be called {value!r}; names are {NAME_FORM}")
+        return value
+
 
 class KubeflowOptions(FrozenModel):
     """Everything a profile may say about Kubeflow.
@@ -56,7 +64,7 @@ class KubeflowOptions(FrozenModel):
             ``"this"`` where it was installed from a folder.
         extras: Extras of flowbridge that pods need beside that of the store.
         service_account: Of the pods.
-        secrets: Variable of the pod and the Kubernetes secret it comes from, ``"name/key"``.
+        secrets: Variable of the pod and the Kubernetes secret it comes from, ``"name/key"``; where a step's secret of that name is, too.
         env: Further variables of the pods; nothing secret.
         store_options: How pods open the store; None: as this machine does, without what looks like a credential.
         gpu_resource: The extended resource asked for by ``gpu=``.
@@ -134,6 +142,17 @@ class KubeflowOptions(FrozenModel):
         wrong = [f"{name} = {text!r}" for name, text in value.items() if len([p for p in text.split("/") if p]) != 2]  # noqa: PLR2004
         if wrong:
             raise ValueError(f"write a secret as 'name of the Kubernetes secret/key in it', not {', '.join(wrong)}")
+        odd = [f"{name} = {text!r}" for name, text in value.items() if not _findable(*text.split("/"))]
+        if odd:
+            raise ValueError(f"{', '.join(odd)}: no Kubernetes secret can be called so; names are {NAME_FORM}")
+        return value
+
+    @field_validator("image_pull_secrets")
+    @classmethod
+    def _named_objects(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [repr(name) for name in value if not is_object_name(name)]
+        if wrong:
+            raise ValueError(f"no Kubernetes secret can be called {', '.join(wrong)}; names are {NAME_FORM}")
         return value
 
     @property
@@ -169,6 +188,10 @@ def pod_store_options(profile: Profile, options: KubeflowOptions) -> dict[str, A
 def hidden_store_options(profile: Profile) -> list[str]:
     """Return the names of the store options that are kept from the pods because they look like credentials."""
     return sorted(set(_flat(profile.store_options)) - set(_flat(_without_secrets(profile.store_options))))
+
+
+def _findable(name: str, key: str) -> bool:
+    return is_object_name(name) and is_key(key)
 
 
 def looks_secret(name: str) -> bool:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from flowbridge.ir.attempts import growths_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flowbridge.backends.kubeflow.options import KubeflowOptions, Volume
+    from flowbridge.ir.environment import Secret
     from flowbridge.ir.flow import StepNode
     from flowbridge.ir.resources import Resources
 
 Json = dict[str, Any]
 SCRATCH = "/flowbridge/scratch"
 GRACE = 600
-"""Seconds that the pod outlives the step's own time limit: installing, loading inputs, writing the record of the timeout."""
+"""Seconds that the pod outlives the step's own time limit, which holds for each attempt that it makes with more memory: installing,
+loading inputs, writing the record of the timeout."""
 _BINARY = (("Ei", 2**60), ("Pi", 2**50), ("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
 _GIGA = 1e9
 
@@ -83,7 +87,8 @@ def launcher_config(node: StepNode | None, options: KubeflowOptions, items: int 
     """Return the Kubernetes settings of a pod that starts a gang and looks after it: what the step asks for is for the gang's pods."""
     config = _from_profile(options)
     if node is not None and node.timeout is not None:
-        config["activeDeadlineSeconds"] = str(math.ceil(node.timeout * items) + 2 * GRACE)
+        attempts = 1 + growths_of(node.resources)
+        config["activeDeadlineSeconds"] = str(attempts * (math.ceil(node.timeout * items) + GRACE) + GRACE)
     return {key: config[key] for key in sorted(config)}
 
 
@@ -127,9 +132,12 @@ def _from_profile(options: KubeflowOptions) -> Json:
 def _add_step(config: Json, node: StepNode, options: KubeflowOptions, items: int) -> None:
     resources = node.resources
     for secret in node.environment.secrets:
-        config.setdefault("secretAsEnv", []).append(_secret(secret.env, secret.name, secret.key or secret.env))
+        name, key = kubernetes_secret(secret, options)
+        if options.secrets.get(secret.env) != f"{name}/{key}":  # which every pod has
+            config.setdefault("secretAsEnv", []).append(_secret(secret.env, name, key))
     if node.timeout is not None:
-        config["activeDeadlineSeconds"] = str(math.ceil(node.timeout * items) + GRACE)
+        attempts = 1 + growths_of(resources)
+        config["activeDeadlineSeconds"] = str(attempts * math.ceil(node.timeout * items) + GRACE)
     if resources.shm is not None:
         config.setdefault("emptyDirMounts", []).append(
             {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": quantity(resources.shm)}  # noqa: S108
@@ -140,6 +148,14 @@ def _add_step(config: Json, node: StepNode, options: KubeflowOptions, items: int
     if resources.gpu_type and "/" not in resources.gpu_type and options.flavor == "open":
         labels = config.setdefault("nodeSelector", {"labels": {}})["labels"]
         labels[options.gpu_label] = resources.gpu_type
+
+
+def kubernetes_secret(secret: Secret, options: KubeflowOptions) -> tuple[str, str]:
+    """Return the name of a Kubernetes secret and the key in it: for a secret that is a single value, those that the profile tells of it."""
+    if secret.key is None and secret.name in options.secrets:
+        name, key = options.secrets[secret.name].split("/")
+        return name, key
+    return secret.name, secret.key or secret.env
 
 
 def _scratch(size: int, options: KubeflowOptions) -> tuple[str, Json]:

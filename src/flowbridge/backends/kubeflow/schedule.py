@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.backends.base import Deployed
@@ -61,7 +62,7 @@ def deploy(graph: FlowGraph, record: RunRecord, store: Store, profile: Profile, 
     server = Server(options)
     cron = None if graph.schedule is None else cron_of(graph.schedule, options.schedule_timezone)
     pipeline = deployable(graph, record, store, profile)
-    title, version = slug(name or graph.name, LONGEST_PIPELINE_NAME), version_name(graph, record)
+    title, version = slug(name or graph.name, LONGEST_PIPELINE_NAME), version_name(graph, record, pipeline)
     ids = server.upload(title, version, pipeline.data, f"{ABOUT}{graph.name}")
     request = None
     if cron is not None:
@@ -76,9 +77,9 @@ def page_of(server: Server, options: KubeflowOptions, pipeline: str, version: st
     return f"{(options.ui or server.address).rstrip('/')}/#/pipelines/details/{pipeline}/version/{version}"
 
 
-def version_name(graph: FlowGraph, record: RunRecord) -> str:
-    """Return the name of a flow's version: it changes with the flow and with its code."""
-    return f"{pipeline_name(graph)}-{record.graph_digest[:12]}-{(record.bundle or '').split(':')[-1][:8]}".rstrip("-")
+def version_name(graph: FlowGraph, record: RunRecord, pipeline: Pipeline) -> str:
+    """Return the name of a flow's version: the flow's digest, and that of all that is uploaded, which changes with code, settings and parameters."""
+    return f"{pipeline_name(graph)}-{record.graph_digest[:12]}-{hashlib.sha256(pipeline.data).hexdigest()[:8]}"
 
 
 def recurring(graph: FlowGraph, record: RunRecord, pipeline: Pipeline, profile: Profile, cron: str, experiment: str) -> Json:

@@ -46,9 +46,11 @@ def profile(tmp_path: Path, fake: FakeServer) -> Profile:
     return Profile(backend="kubeflow", store=str(tmp_path / "store"), kubeflow=settings)
 
 
-def deployed(tmp_path: Path, fake: FakeServer, graph: FlowGraph, **params: Any) -> Any:
-    store = Store.open(str(tmp_path / "store"))
-    return KubeflowBackend().deploy(graph, record_of(graph, FUNCTIONS, store, params, ""), store, profile(tmp_path, fake))
+def deployed(tmp_path: Path, fake: FakeServer, graph: FlowGraph, settings: dict[str, str] | None = None, **params: Any) -> Any:
+    store, chosen = Store.open(str(tmp_path / "store")), profile(tmp_path, fake)
+    chosen = chosen.model_copy(update={"kubeflow": {**chosen.kubeflow, **(settings or {})}})
+    record = record_of(graph, FUNCTIONS, store, params, "").model_copy(update={"created": 0.0, "host": ""})
+    return KubeflowBackend().deploy(graph, record, store, chosen)
 
 
 def start(fake: FakeServer, deployment: Any, parameters: dict[str, Any]) -> tuple[str, str]:
@@ -109,6 +111,18 @@ def test_deploying_again_replaces_the_schedule_and_keeps_equal_versions(tmp_path
     third = deployed(tmp_path, fake, plain(Schedule(cron="0 7 * * *")), path="abc")
     assert third.id.split("/")[0] == first.id.split("/")[0]
     assert third.name != first.name
+
+
+def test_what_is_uploaded_again_is_what_was_asked_for(tmp_path: Path, fake: FakeServer) -> None:
+    """The flow and its code are the same; parameters or settings are not, and runs started by hand are to have the new ones."""
+    first = deployed(tmp_path, fake, plain(), path="abc")
+    second = deployed(tmp_path, fake, plain(), path="abcd")
+    assert first.id.split("/")[0] == second.id.split("/")[0]
+    assert first.id != second.id
+    assert first.name.rpartition("-")[0] == second.name.rpartition("-")[0], "named by the digest of the flow"
+    third = deployed(tmp_path, fake, plain(), {"image": "python:3.12"}, path="abcd")
+    spec = fake.versions[third.id.split("/")[1]]["pipeline_spec"]
+    assert {e["container"]["image"] for e in spec["deploymentSpec"]["executors"].values()} == {"python:3.12"}
 
 
 def test_refused_schedule_leaves_the_old_one(tmp_path: Path, fake: FakeServer) -> None:
