@@ -47,7 +47,7 @@ class Parts:
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # noqa: PLC0415  (s3fs brings it)
-    from s3fs.errors import translate_boto_error  # type: ignore[import-untyped]  # noqa: PLC0415  (only for a file system of s3fs)
+    from s3fs.errors import translate_boto_error  # noqa: PLC0415  (only for a file system of s3fs)
 
     try:
         yield

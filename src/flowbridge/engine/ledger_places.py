@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import select
 import stat
@@ -120,10 +121,11 @@ class Waker:
         """Remove the pipes that dead processes left; another user's may be beyond us.
 
         They are found by their names: a process that holds nothing and waits for nothing has a pipe, but no place in the book.
+        All users may write to the folder, so a file there may have any name: one that names no process is left.
         """
-        for pipe in account.parent.glob(_pipe(account, "*").name):
-            pid, started, *_ = pipe.name.partition(_PIPE)[2].split(".")
-            with contextlib.suppress(OSError):
+        for pipe in account.parent.glob(f"{glob.escape(account.stem)}{_PIPE}*"):
+            pid, started, *_ = (*pipe.name.rpartition(_PIPE)[2].split("."), "")
+            with contextlib.suppress(OSError, ValueError, OverflowError):
                 if not is_alive(int(pid), int(started)):
                     pipe.unlink()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from flowbridge.artifacts.folders import task_folder
+from flowbridge.errors import StoreError
 from flowbridge.records import reasons
 from flowbridge.worker import logs
 from flowbridge.worker.execute import accompany
@@ -74,8 +76,12 @@ def run_far_member(order: WorkOrder, rank: int, *, session: Session) -> Reason |
             return _accompanied(order, run)
     finally:
         if said:
-            head = f"--- member {rank} of {reasons.task_name(order.step, order.index)} ---\n".encode()
-            run.files.write_log(order.step, order.index, order.attempt, rank * PARTS_A_MEMBER, head + bytes(said))
+            name = f"member {rank} of {reasons.task_name(order.step, order.index)}"
+            head = f"--- {name} ---\n".encode()
+            try:
+                run.files.write_log(order.step, order.index, order.attempt, rank * PARTS_A_MEMBER, head + bytes(said))
+            except StoreError as error:  # what it printed is on this process's own output; how the step went is not changed by that
+                sys.stderr.write(f"flowbridge: the log of {name} is not kept: {error}\n")
 
 
 def member_spool(flow: str, run: str, step: str, index: Index, attempt: int, rank: int) -> Path:
