@@ -1,5 +1,8 @@
 """A large object on S3 whose parts fail: nothing is half-visible, and no upload is left open that somebody would pay for."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import fsspec
@@ -7,10 +10,10 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 
-from flowbridge.artifacts import layout, transfer
+from flowbridge.artifacts import layout, s3parts, transfer
 from flowbridge.artifacts.s3parts import Parts, parts_of
 from flowbridge.artifacts.store import Store
-from flowbridge.errors import StoreUnavailableError
+from flowbridge.errors import ArtifactNotFoundError, StoreUnavailableError
 
 pytestmark = pytest.mark.s3
 PARTS = 5
@@ -88,3 +91,69 @@ def test_credentials_of_the_profile_are_those_of_the_parts(s3_options):
     assert client.meta.endpoint_url == "http://127.0.0.1:1"
     assert client._request_signer._credentials.access_key == "test"
     assert client.meta.config.retries["total_max_attempts"] == 2
+
+
+def test_one_client_is_made_however_many_want_it_at_once(s3_options, monkeypatch):
+    fs = fsspec.filesystem("s3", **s3_options, skip_instance_cache=True)
+    made, real = [], s3parts._client
+    barrier = threading.Barrier(6)
+
+    def slowly(options):
+        made.append(1)
+        time.sleep(0.2)  # so that all others ask meanwhile
+        return real(options)
+
+    def ask(_):
+        barrier.wait()
+        return parts_of(fs)
+
+    monkeypatch.setattr(s3parts, "_client", slowly)
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(ask, range(6)))) == 1
+    assert made == [1]
+
+
+def test_options_that_only_aiobotocore_has_go_through_s3fs(s3_options, tmp_path):
+    options = {**s3_options, "config_kwargs": {"connector_args": {"keepalive_timeout": 5}}}
+    store = Store.open(f"s3://artifacts/{uuid4().hex}", options=options, cache_dir=tmp_path / "cache")
+    assert parts_of(store.content._filesystem()) is None
+    assert store.load(store.save(large()))[-1] == large()[-1]
+
+
+@pytest.mark.parametrize("store", ["botocore"], indirect=True)
+@pytest.mark.parametrize(
+    ("code", "told", "error"),
+    [
+        ("AccessDenied", "does not allow to", StoreUnavailableError),
+        ("403", "does not allow to", StoreUnavailableError),
+        ("NoSuchKey", "Nothing stands at", ArtifactNotFoundError),
+        ("404", "Nothing stands at", ArtifactNotFoundError),
+    ],
+)
+def test_parts_that_are_forbidden_or_gone_are_told_and_not_asked_for_again(store, monkeypatch, code, told, error):
+    ref = store.save(large())
+    client, tried = parts_of(store.content._filesystem())._client, []
+
+    def refused(**request):
+        tried.append(request["Range"])
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "GetObject")
+
+    monkeypatch.setattr(client, "get_object", refused)
+    with pytest.raises(error, match=told):
+        store.load(ref)
+    assert len(tried) == len(set(tried))
+
+
+@pytest.mark.parametrize("store", ["botocore"], indirect=True)
+def test_a_part_that_may_not_be_sent_is_told_and_not_sent_again(store, monkeypatch, s3_options):
+    client, tried = parts_of(store.content._filesystem())._client, []
+
+    def refused(**request):
+        tried.append(request["PartNumber"])
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "UploadPart")
+
+    monkeypatch.setattr(client, "upload_part", refused)
+    with pytest.raises(StoreUnavailableError, match="does not allow to write"):
+        store.save(large())
+    assert len(tried) == len(set(tried))
+    assert open_uploads(s3_options) == []

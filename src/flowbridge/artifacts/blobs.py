@@ -16,7 +16,7 @@ from flowbridge.artifacts.local import LocalContent
 from flowbridge.artifacts.packing import PackingWriter
 from flowbridge.artifacts.trouble import not_found, reading, writing
 from flowbridge.artifacts.writer import BlobWriter
-from flowbridge.errors import ArtifactDamagedError
+from flowbridge.errors import ArtifactDamagedError, StoreError
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.cache import ReadCache
@@ -140,6 +140,8 @@ class Blobs:
             return self._unnamed(digest, size)
         try:
             return self._copy(self.cache, digest, size)
+        except StoreError:  # which are OSErrors too, and not about copies
+            raise
         except OSError:  # the folder for copies is full, or not to be written
             return self._unnamed(digest, size)
 

@@ -14,6 +14,7 @@ import pytest
 from flowbridge.artifacts import digests, layout, marks
 from flowbridge.artifacts.cache import ReadCache
 from flowbridge.artifacts.store import Store
+from flowbridge.errors import ArtifactNotFoundError
 
 
 @pytest.fixture
@@ -201,6 +202,18 @@ def test_a_full_disk_for_copies(small_disk, tmp_path):
     values = [os.urandom(size) for size in (900_000, 3_000_000, 5_000_000, 20_000_000, 900_000)]
     assert [store.load(store.save(value)) for value in values] == values
     assert not [path for path in store.cache.folder.rglob(".*") if path.is_file()], "nothing half-written is left"
+
+
+@pytest.mark.parametrize("size", VALUES.values(), ids=VALUES)
+def test_what_the_store_has_no_more_is_asked_for_once(far, monkeypatch, size):
+    ref = far.save(b"x" * size)
+    far.content.delete([layout.blob(ref.digest)])
+    asked = fetched(far, monkeypatch)
+    real = far.content.size
+    monkeypatch.setattr(far.content, "size", lambda path: asked.append(("size", path)) or real(path))
+    with pytest.raises(ArtifactNotFoundError):
+        far.load(ref)
+    assert len(asked) == 1
 
 
 def test_what_is_larger_than_the_bounds_is_not_written(tmp_path, monkeypatch):
