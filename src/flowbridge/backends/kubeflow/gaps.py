@@ -9,7 +9,7 @@ from flowbridge.backends.kubeflow.bootstrap import driver_note
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.cron import cron_of
 from flowbridge.backends.kubeflow.gang.template import gang_gaps
-from flowbridge.backends.kubeflow.lint.platform import FIELDS
+from flowbridge.backends.kubeflow.lint.platform import FIELDS, unknown_setting
 from flowbridge.backends.kubeflow.names import is_key, is_object_name
 from flowbridge.backends.kubeflow.options import hidden_store_options, options_of
 from flowbridge.backends.kubeflow.resources import kubernetes_secret, raw_kubernetes
@@ -18,7 +18,7 @@ from flowbridge.backends.kubeflow.soft import soft_nodes
 from flowbridge.backends.kubeflow.support import TABLE
 from flowbridge.backends.support import table_gaps
 from flowbridge.engine.here import container_gaps
-from flowbridge.errors import ConfigError, suggest
+from flowbridge.errors import ConfigError
 from flowbridge.ir.graph import regions
 
 if TYPE_CHECKING:
@@ -128,11 +128,7 @@ def _raw_gaps(graph: FlowGraph) -> list[str]:
         raw = dict(node.platform).get("kubeflow")
         if raw is not None and not isinstance(raw, dict):
             found.append(f"step {node.id}: kubeflow= must be a mapping of pod settings, not {type(raw).__name__}.")
-        found += [
-            f"step {node.id}: kubeflow= knows no pod setting {name!r}.{suggest(name, FIELDS)}"
-            for name in raw_kubernetes(node)
-            if name not in FIELDS
-        ]
+        found += [f"step {node.id}: kubeflow=: {unknown_setting(name)}" for name in raw_kubernetes(node) if name not in FIELDS]
     return found
 
 

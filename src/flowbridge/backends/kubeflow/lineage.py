@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def write_outputs(executor_input: Mapping[str, Any], record: TaskRecord, run: Ru
     declared: Json = executor_input.get("outputs", {}).get("artifacts", {})
     artifacts = {name: _artifact(name, record, run) for name in declared if name not in {METRICS, REPORT}}
     if METRICS in declared:
-        artifacts[METRICS] = {"uri": uri(record, run, METRICS), "metadata": dict(record.metrics)}
+        artifacts[METRICS] = {"uri": uri(record, run, METRICS), "metadata": _plain_numbers(record.metrics)}
     if REPORT in declared:
         target = declared[REPORT]["artifacts"][0].get("uri", "")
         path = local_path(target)
@@ -43,6 +44,11 @@ def write_outputs(executor_input: Mapping[str, Any], record: TaskRecord, run: Ru
             path.write_text(report(record, run), encoding="utf-8")
         artifacts[REPORT] = {"uri": target, "metadata": {"state": record.state}}
     write_executor_output(executor_input, {"artifacts": {name: {"artifacts": [_named(name, a)]} for name, a in artifacts.items()}})
+
+
+def _plain_numbers(metrics: Mapping[str, float]) -> Json:
+    """Return metrics as JSON has them: it has no word for NaN and infinity, which the launcher would fail the task for, so they are texts."""
+    return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
 
 
 def _named(name: str, artifact: Json) -> Json:

@@ -95,7 +95,8 @@ class Lowering:
     def _loop(self, node: MapNode, name: str, planner: str, depth: int) -> Json:
         """Return the loop over the units that the planner lists.
 
-        kfp's local runner looks for the list under the name ``pipelinechannel--<task>-Output`` and nowhere else.
+        kfp's local runner looks for the list under the name ``pipelinechannel--<task>-Output`` and nowhere else. The server records a
+        loop under its title (`backend/src/v2/driver/dag.go`), beside tasks that it records under their names: they must not be alike.
         """
         units, item = f"pipelinechannel--{planner}-{UNITS}", index_input(depth)
         component = self.components.names.component(f"{name}-loop")
@@ -109,7 +110,7 @@ class Lowering:
             },
         }
         loop: Json = {
-            "taskInfo": {"name": display(node.id)},
+            "taskInfo": {"name": name},
             "componentRef": {"name": component},
             "dependentTasks": [planner],
             "inputs": {

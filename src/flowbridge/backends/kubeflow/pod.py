@@ -231,7 +231,7 @@ def write_executor_output(executor_input: Mapping[str, Any], output: Json) -> No
         return
     os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120  (pathlib is not loaded yet in a pod)
     with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
-        json.dump(output, file)
+        json.dump(output, file, allow_nan=False)  # the launcher fails the task for what JSON does not have
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.lint import problems
+from flowbridge.ir.bindings import FromStep
 from flowbridge.ir.flow import FlowGraph
-from tests.unit.backends.kubeflow.flows import ALL, RandomFlow, chain, nested, profile, step, training
+from tests.unit.backends.kubeflow.flows import ALL, RandomFlow, chain, item, items, nested, profile, step, training
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "kubeflow"
 ROOT = Path(__file__).parents[4]
@@ -171,3 +172,14 @@ def test_flows_of_any_shape_break_no_rule(data: st.DataObject) -> None:
 
 def _inputs(task: Any) -> Any:
     return task.get("inputs", {}).get("parameters", {})
+
+
+def test_maps_with_names_alike_are_recorded_apart() -> None:
+    """The server records a loop under its title: neither another task's name nor another loop's title may be the same."""
+    nodes = (step("sq_map"), step("load"))
+    inner = step("sq", scope=("sq.map",), inputs=item("sq.map"))
+    graph = FlowGraph(name="alike", steps=(*nodes, inner), maps=(items("sq.map", FromStep(step="load", output="result")),))
+    pipeline = compile_flow(graph, profile())
+    tasks = pipeline.spec["components"]["comp-alike-flow"]["dag"]["tasks"]
+    assert {"sq-map", "sq-map-2"} <= set(tasks)
+    assert tasks["sq-map-2"]["taskInfo"]["name"] == "sq-map-2"

@@ -10,6 +10,8 @@ import pytest
 
 from flowbridge.backends.kubeflow.compile import compile_flow
 from flowbridge.backends.kubeflow.lint import RULES, PipelineRuleError, check, problems
+from flowbridge.backends.kubeflow.options import Volume
+from flowbridge.backends.kubeflow.resources import _mount
 from tests.unit.backends.kubeflow.flows import ALL, profile, uneven
 
 Json = dict[str, Any]
@@ -63,6 +65,10 @@ BREAKS: dict[str, list[Break]] = {
         lambda s, _: rename(tasks(s, FLOW), "publish", "Publish"),
     ],
     "driver-name": [lambda s, _: rename(tasks(s, FLOW), "publish", "select-driver")],
+    "loop-title": [
+        lambda s, _: tasks(s, FLOW)["train-map"]["taskInfo"].update(name="publish"),
+        lambda s, _: tasks(s, FLOW).update({"more": tasks(s, FLOW)["train-map"]}),
+    ],
     "template-name": [
         lambda s, _: tasks(s, FLOW).update(again=tasks(s, FLOW)["train-map"]),
         lambda s, _: rename(tasks(s, FLOW), "train-map", "t" * 120),
@@ -199,6 +205,9 @@ BREAKS: dict[str, list[Break]] = {
     "platform-setting": [
         lambda _, p: configs(p).update({"exec-gone": {}}),
         lambda _, p: configs(p)["exec-heavy"].update(nodeSelectors={}),
+        lambda _, p: configs(p)["exec-heavy"].update(securityContext={"runAsUser": 1}),
+        lambda _, p: configs(p)["exec-heavy"].update(podAffinity=[]),
+        lambda _, p: configs(p)["exec-heavy"].update(enabledSharedMemory={"size": "1Gi"}),
     ],
     "platform-value": [
         lambda _, p: configs(p)["exec-heavy"].update(imagePullPolicy="Sometimes"),
@@ -206,6 +215,14 @@ BREAKS: dict[str, list[Break]] = {
         lambda _, p: configs(p)["exec-heavy"].update(pvcMount=[{"constant": "data", "mountPath": "data"}]),
         lambda _, p: configs(p)["exec-heavy"]["emptyDirMounts"].append({"volumeName": "shm", "mountPath": "/other"}),
         lambda _, p: configs(p)["exec-heavy"]["emptyDirMounts"].append({"volumeName": "more", "mountPath": "/dev/shm"}),
+        lambda _, p: mount(p, *(_mount(Volume(path=path, secret="keys")) for path in ("/a", "/b"))),
+        lambda _, p: mount(p, _mount(Volume(path="/a", secret="keys")), _mount(Volume(path="/b", config_map="keys"))),
+        lambda _, p: mount(p, _mount(Volume(path="/a", claim="keys")), _mount(Volume(path="/b", config_map="keys"))),
+        lambda _, p: mount(p, _mount(Volume(path="/a", secret="shm"))),
+        lambda _, p: mount(p, _mount(Volume(path="/a", secret="my.keys"))),
+        lambda _, p: mount(p, _mount(Volume(path="/a", config_map="k" * 64))),
+        lambda _, p: mount(p, _mount(Volume(path="/a", config_map="kfp-launcher"))),
+        lambda _, p: mount(p, ("secretAsVolume", {"secretName": "My", "mountPath": "/a"})),
     ],
 }
 
@@ -213,6 +230,23 @@ BREAKS: dict[str, list[Break]] = {
 def configs(platform: Json) -> Json:
     found: Json = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return found
+
+
+def mount(platform: Json, *volumes: tuple[str, Json]) -> None:
+    for kind, volume in volumes:
+        configs(platform)["exec-heavy"].setdefault(kind, []).append(volume)
+
+
+def test_volumes_of_different_names_may_be_mounted() -> None:
+    """The driver names each after what it is of."""
+    spec, platform = compiled("options")
+    mount(
+        platform,
+        _mount(Volume(path="/a", secret="keys")),
+        _mount(Volume(path="/b", config_map="more")),
+        _mount(Volume(path="/c", claim="data")),
+    )
+    assert problems(spec, platform) == []
 
 
 def test_every_rule_is_broken_here() -> None:

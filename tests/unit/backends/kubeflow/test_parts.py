@@ -16,6 +16,7 @@ from flowbridge.backends.kubeflow import parameters
 from flowbridge.backends.kubeflow.backend import KubeflowBackend
 from flowbridge.backends.kubeflow.bootstrap import install
 from flowbridge.backends.kubeflow.compile import compile_flow
+from flowbridge.backends.kubeflow.gaps import find_gaps
 from flowbridge.backends.kubeflow.names import LONGEST, Names, slug
 from flowbridge.backends.kubeflow.options import KubeflowOptions, options_of, pod_store_options
 from flowbridge.backends.kubeflow.resources import container_resources, cores, platform_config, quantity
@@ -367,3 +368,13 @@ def test_wheel_that_does_not_exist_is_told() -> None:
     with pytest.raises(ConfigError, match="uv build --wheel"):
         place_wheel(KubeflowOptions(install="dist/none.whl"), None)  # type: ignore[arg-type]
     assert place_wheel(KubeflowOptions(install="flowbridge==1"), None) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "way"), [("securityContext", "in the image"), ("podAffinity", "nodeAffinity"), ("enabledSharedMemory", "shm=")]
+)
+def test_setting_that_no_pod_gets_is_told_with_what_to_use(name: str, way: str) -> None:
+    graph = FlowGraph(name="f", steps=(step("a", platform=(("kubeflow", {name: {}}),)),))
+    (gap,) = find_gaps(graph, profile())
+    assert gap.startswith(f"step a: kubeflow=: {name!r} is not possible")
+    assert way in gap

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -166,6 +167,15 @@ def test_failed_task_has_a_report_with_its_traceback(tmp_path: Path) -> None:
     page = (tmp_path / "report").read_text()
     assert "ValueError: &lt;b&gt;" in page
     assert "<script>" not in page
+
+
+def test_metric_that_is_no_number_does_not_fail_the_task(tmp_path: Path) -> None:
+    """The launcher reads strict JSON, which has neither NaN nor infinity; Kubeflow shows them as texts."""
+    record = TaskRecord(step="a", state="done", finished=0, metrics={"loss": math.nan, "best": -math.inf, "f1": 0.5})
+    artifacts = told(tmp_path, record)
+    assert artifacts["metrics"]["metadata"] == {"loss": "nan", "best": "-inf", "f1": 0.5}
+    with pytest.raises(ValueError, match="Out of range float"):
+        pod.write_executor_output({"outputs": {"outputFile": str(tmp_path / "x" / "y")}}, {"a": math.nan})
 
 
 def test_report_shows_figures_and_tables(tmp_path: Path) -> None:

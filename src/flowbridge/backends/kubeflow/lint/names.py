@@ -46,6 +46,16 @@ def driver_names(view: View) -> Iterator[str]:
                 yield f"tasks {name!r} and {name + '-driver'!r} of {dag}: the server adds a task of the second name for the first"
 
 
+def loop_titles(view: View) -> Iterator[str]:
+    """The server records a loop under its title and any other task under its name; two alike in a DAG fail the run."""
+    for dag, tasks in view.dags.items():
+        recorded = Counter(t.spec.get("taskInfo", {}).get("name", "") if t.is_loop else t.name for t in view.tasks if t.dag == dag)
+        for task in (t for t in view.tasks if t.dag == dag and t.is_loop):
+            title = task.spec.get("taskInfo", {}).get("name", "")
+            if recorded[title] > 1 or (title != task.name and title in tasks):
+                yield f"{task.where}: its title {title!r} is also what another task of that DAG is recorded under"
+
+
 def template_names(view: View) -> Iterator[str]:
     """Argo templates are named after components and tasks; they are unique and of limited length."""
     made: Counter[str] = Counter(list(view.dags))
@@ -120,6 +130,7 @@ RULES: dict[str, Callable[[View], Iterator[str]]] = {
     "pipeline-name": pipeline_name,
     "task-name": task_names,
     "driver-name": driver_names,
+    "loop-title": loop_titles,
     "template-name": template_names,
     "loader-name": loader_name,
     "unknown-component": known_components,

@@ -13,6 +13,32 @@ if TYPE_CHECKING:
     from flowbridge.backends.kubeflow.lint.view import Json, View
 
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+LONGEST_LABEL = 63
+_LABEL_RULE = f"of a-z, 0-9 and '-', at most {LONGEST_LABEL} long"
+_NAMED_BY = {
+    "emptyDirMounts": "volumeName",
+    "genericEphemeralVolume": "volumeName",
+    "pvcMount": "constant",
+    "secretAsVolume": "secretName",
+    "configMapAsVolume": "configMapName",
+}
+_PARAMETER = {"constant": "pvcName"}
+_WHAT = {"pvcMount": "claim", "secretAsVolume": "secret", "configMapAsVolume": "config map"}
+SERVERS_VOLUMES = frozenset(
+    {
+        "ca-bundle",
+        "ca-secret",
+        "dot-cache-scratch",
+        "dot-config-scratch",
+        "dot-local-scratch",
+        "gcs-scratch",
+        "kfp-launcher",
+        "minio-scratch",
+        "s3-scratch",
+    }
+)
+"""What the server mounts into each pod itself (`backend/src/v2/compiler/argocompiler/container.go`)."""
 _POLICIES = ("Always", "Never", "IfNotPresent")
 FIELDS = frozenset(
     {
@@ -20,23 +46,26 @@ FIELDS = frozenset(
         "configMapAsEnv",
         "configMapAsVolume",
         "emptyDirMounts",
-        "enabledSharedMemory",
         "fieldPathAsEnv",
         "genericEphemeralVolume",
         "imagePullPolicy",
         "imagePullSecret",
         "nodeAffinity",
         "nodeSelector",
-        "podAffinity",
         "podMetadata",
         "pvcMount",
         "secretAsEnv",
         "secretAsVolume",
-        "securityContext",
         "tolerations",
     }
 )
-"""Of `KubernetesExecutorConfig` (`kubernetes_platform/proto/kubernetes_executor_config.proto`)."""
+"""Of `KubernetesExecutorConfig` (`kubernetes_platform/proto/kubernetes_executor_config.proto` of 2.15.0), as far as the driver reads it."""
+REFUSED = {
+    "enabledSharedMemory": "the server drops it without a word. Use shm= of the step.",
+    "podAffinity": "the server drops it without a word. Use nodeAffinity, nodeSelector or tolerations.",
+    "securityContext": "the server does not know it and refuses the whole pipeline. Set it in the image, or by a policy of the namespace.",
+}
+"""Settings of kfp-kubernetes that do not reach a pod on servers up to 2.15.0, and why."""
 
 
 def quantities(view: View) -> Iterator[str]:
@@ -63,7 +92,7 @@ def known_settings(view: View) -> Iterator[str]:
             yield f"platform settings for {label!r}, which is no executor"
         for name in config:
             if name not in FIELDS:
-                yield f"platform settings of {label!r}: there is no setting {name!r}.{suggest(name, FIELDS)}"
+                yield f"platform settings of {label!r}: {unknown_setting(name)}"
 
 
 def setting_values(view: View) -> Iterator[str]:
@@ -78,18 +107,43 @@ def setting_values(view: View) -> Iterator[str]:
         yield from (f"platform settings of {label!r}: {problem}" for problem in _mount_problems(config))
 
 
+def unknown_setting(name: str) -> str:
+    """Return why a setting is not possible, with what to use instead."""
+    if name in REFUSED:
+        return f"{name!r} is not possible: {REFUSED[name]}"
+    return f"there is no pod setting {name!r}.{suggest(name, FIELDS)}"
+
+
 def _mount_problems(config: Json) -> Iterator[str]:
-    """Yield what is wrong with volumes: names and paths are unique in a pod, paths absolute."""
-    seen: set[str] = set()
-    kinds = ("emptyDirMounts", "genericEphemeralVolume", "pvcMount", "secretAsVolume", "configMapAsVolume")
-    for mount in (m for kind in kinds for m in config.get(kind, ())):
-        path = mount.get("mountPath", "")
-        if not path.startswith("/"):
-            yield f"the mount path {path!r} is not absolute"
-        for name in {path, f"volume {mount['volumeName']}" if "volumeName" in mount else path}:
-            if name in seen:
-                yield f"{name} is mounted twice"
-            seen.add(name)
+    """Yield what is wrong with volumes: names and paths are unique in a pod, names are DNS labels, paths absolute."""
+    paths: set[str] = set()
+    names: set[str] = set()
+    for kind, field in _NAMED_BY.items():
+        for mount in config.get(kind, ()):
+            path, name = mount.get("mountPath", ""), _volume_name(mount, field)
+            if not path.startswith("/"):
+                yield f"the mount path {path!r} is not absolute"
+            if path in paths:
+                yield f"{path} is mounted twice"
+            if name in names:
+                yield f"two volumes are called {name!r}: the server names one after its {_WHAT.get(kind, 'volumeName')}. Mount it once"
+            if name is not None and (not _LABEL.fullmatch(name) or len(name) > LONGEST_LABEL):
+                yield f"{name!r} cannot name a volume, which the server names after its {_WHAT.get(kind, 'volumeName')}: it must be {_LABEL_RULE}"
+            if name in SERVERS_VOLUMES:
+                yield f"the server itself has a volume {name!r} in each pod; use another name"
+            paths.add(path)
+            if name is not None:
+                names.add(name)
+
+
+def _volume_name(mount: Json, field: str) -> str | None:
+    """Return the name that the driver gives a volume (`backend/src/v2/driver/k8s.go`); None where it is known only in the run."""
+    parameter: Json | None = mount.get(f"{_PARAMETER.get(field, field)}Parameter")
+    if parameter is not None:
+        name: str | None = parameter.get("runtimeValue", {}).get("constant")
+        return name
+    given: str | None = mount.get(field)
+    return given
 
 
 def _configs(view: View) -> Json:
