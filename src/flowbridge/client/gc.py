@@ -6,7 +6,7 @@ import re
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.artifacts import layout
@@ -153,9 +153,25 @@ def carry_out(store: Store, plan: Plan, *, grace: float = GRACE) -> Plan:
         store.content.delete(store.content.paths(f"{directory}/"))
     planned = {path for path, _, _ in plan.files}
     now = time.time()
-    files = [entry for entry in _sweep(store, runs_of(store), now, grace) if entry[0] in planned]
-    store.content.delete([path for path, _, _ in files])
-    return Plan(plan.runs, tuple(files), plan.by_flow)
+    files = sorted(entry for entry in _sweep(store, runs_of(store), now, grace) if entry[0] in planned)
+    gone = [entry for folder, of in groupby(files, _folder) for entry in _remove(store, folder, list(of))]
+    return Plan(plan.runs, tuple(gone), plan.by_flow)
+
+
+def _folder(entry: Entry) -> str:
+    return entry[0].rpartition("/")[0]
+
+
+def _remove(store: Store, folder: str, files: list[Entry]) -> list[Entry]:
+    """Remove files of a folder, but for those that were written again since they were looked at; return those removed.
+
+    Looking at all of a large store, and removing much of it, takes minutes; one folder takes a moment.
+    """
+    prefix = f"{folder}/" if folder else ""
+    now = {path: changed for kind in (False, True) for path, _, changed in store.content.entries(prefix, temporary=kind)}
+    old = [entry for entry in files if now.get(entry[0]) == entry[2]]
+    store.content.delete([path for path, _, _ in old])
+    return old
 
 
 @dataclass(frozen=True)
