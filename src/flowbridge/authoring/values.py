@@ -180,7 +180,8 @@ def _bind_container(value: Any, site: Site) -> Binding:
     fields = fields_in(value)
     if fields:
         make = _pickled(type(value), site).model_copy(update={"shown": _kind(value)})
-        return RecordOf(make=make, items=tuple((name, bind(part, site)) for name, part in fields.items()))
+        kind = f"{type(value).__module__}:{_kind(value)}"
+        return RecordOf(make=make, type=kind, items=tuple((name, bind(part, site)) for name, part in fields.items()))
     if not isinstance(value, dict):
         return ListOf(items=tuple(bind(part, site) for part in value), tuple_=isinstance(value, tuple))
     if not all(isinstance(key, str) for key in value):

@@ -12,7 +12,10 @@ from pydantic import (
     model_serializer,
 )
 
-__all__ = ["FrozenModel", "JsonValue", "TaggedModel"]
+__all__ = ["FOR_DIGEST", "FrozenModel", "JsonValue", "TaggedModel"]
+
+FOR_DIGEST = "for_digest"
+"""Stands in the context of a serialization whose result is only digested."""
 
 
 class FrozenModel(BaseModel):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
-from flowbridge.ir.base import FrozenModel, JsonValue, TaggedModel
+from flowbridge.ir.base import FOR_DIGEST, FrozenModel, JsonValue, TaggedModel
 
 
 class PathItem(FrozenModel):
@@ -91,12 +91,21 @@ class DictOf(TaggedModel):
 class RecordOf(TaggedModel):
     """A NamedTuple or dataclass made in the flow with outputs among its fields. Skipped ones make the whole skipped.
 
-    `make` is its class, called with the fields by name.
+    `make` is its class, called with the fields by name; `type` is the class's ``module:qualname``, by which it is known without loading a pickle.
+    Where that is there, digests leave `make` out: a class that cannot be imported is pickled differently in each process.
     """
 
     kind: Literal["record"] = "record"
     make: Constant
+    type: str | None = None
     items: tuple[tuple[str, Binding], ...]
+
+    @model_serializer(mode="wrap")
+    def _keep_kind(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:  # type: ignore[override]
+        written = {**handler(self), "kind": self.kind}
+        if self.type is not None and (info.context or {}).get(FOR_DIGEST):
+            del written["make"]
+        return written
 
 
 class GridOf(TaggedModel):

@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+from flowbridge.ir.base import FOR_DIGEST
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -34,5 +36,6 @@ def dump(model: BaseModel) -> bytes:
 
 
 def digest_of(model: BaseModel) -> str:
-    """Return the SHA-256 of a model's canonical JSON, as lowercase hex."""
-    return hashlib.sha256(dump(model)).hexdigest()
+    """Return the SHA-256 of a model's canonical JSON, as lowercase hex; what differs in each process of the same code is left out."""
+    written = model.model_dump(mode="json", exclude_defaults=True, context={FOR_DIGEST: True})
+    return hashlib.sha256(canonical_json(written)).hexdigest()

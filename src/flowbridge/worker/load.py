@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import copy
+import dataclasses
 import itertools
 import pickle
 from collections import namedtuple
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from flowbridge.artifacts.serializers.base import classes_in
 from flowbridge.errors import FlowbridgeError, UntrustedError
 from flowbridge.ir.bindings import Binding, Constant, Path
 from flowbridge.records.models import Gathered
@@ -90,7 +92,7 @@ class Loader:
         values = [self.load(item) for item in place.items]
         if place.kind == "tuple":
             return tuple(values)
-        makes: tuple[Any, ...] = (hint, self.class_of(place.step))
+        makes: tuple[Any, ...] = (*classes_in(hint), self.class_of(place.step))
         for make in makes:
             if _has_fields(make, place.names):
                 return make(**dict(zip(place.names, values, strict=True)))
@@ -100,12 +102,24 @@ class Loader:
         values = [self.load(item) for item in place.items]
         if place.keys is not None:
             named = dict(zip(place.keys, values, strict=True))
-            return named if place.make is None else self._class(place.make, tuple(named), hint)(**named)
+            return named if place.make is None else self._class(place.make, place.type, hint)(**named)
         return tuple(values) if place.tuple_ else values
 
-    def _class(self, made: Constant, names: tuple[str, ...], hint: Any) -> Any:
-        """Return the class of a record: the one that the flow names; where pickles are not trusted, the one that is asked for."""
-        return hint if not self.store.trust and _has_fields(hint, names) else constant_value(made, self.store)
+    def _class(self, made: Constant, name: str | None, hint: Any) -> Any:
+        """Return the class of a record. Where pickles are not trusted, it has to be one that is asked for.
+
+        Raises:
+            UntrustedError: It is not.
+        """
+        if self.store.trust:
+            return constant_value(made, self.store)
+        for asked in classes_in(hint):
+            if f"{asked.__module__}:{asked.__qualname__}" == name:
+                return asked
+        raise UntrustedError(
+            f"A record of the class {name or made.shown} is made in the flow, where its class is pickled, and this profile loads no pickles (trust = false). "
+            f"Name that class in the annotation of the argument that takes it (not a base of it), or set trust = true if all who write to the store are trusted"
+        )
 
     def _collected(self, place: Gathering) -> Any:
         if place.each:
@@ -153,7 +167,10 @@ class Loader:
 
 
 def _has_fields(made: Any, names: tuple[str, ...]) -> bool:
-    return isinstance(made, type) and set(names) <= set(getattr(made, "__annotations__", ()))
+    if not isinstance(made, type):
+        return False
+    fields = [f.name for f in dataclasses.fields(made)] if dataclasses.is_dataclass(made) else getattr(made, "_fields", ())
+    return set(names) <= set(fields)
 
 
 def _unknown(_step: str) -> None:

@@ -98,7 +98,7 @@ class Locator:
             return Several(found, tuple_=binding.tuple_)
         names = tuple(name for name, _ in binding.items)
         if isinstance(binding, b.RecordOf):
-            return Several(found, names, make=binding.make)
+            return Several(found, names, make=binding.make, type=binding.type)
         return Several(found, names) if isinstance(binding, b.DictOf) else deeper(Grid(names, found), binding.path)
 
     # --- collected lists -----------------------------------------------------------------------------------------------------

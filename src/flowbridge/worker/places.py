@@ -72,12 +72,14 @@ class Several:
         keys: Of a dict or record; None for lists and tuples.
         tuple_: It is a tuple.
         make: Of a record: its class.
+        type: Of a record: ``module:qualname`` of that class.
     """
 
     items: tuple[Place, ...]
     keys: tuple[str, ...] | None = None
     tuple_: bool = False
     make: b.Constant | None = None
+    type: str | None = None
 
 
 @dataclass(frozen=True)

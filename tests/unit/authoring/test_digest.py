@@ -59,3 +59,43 @@ def test_the_digest_does_not_hang_on_the_process():
             check=True,
         )
         assert done.stdout.strip() == DIGEST
+
+
+OF_MAIN = """
+from typing import NamedTuple
+from flowbridge import flow, step
+from flowbridge.ir.fingerprint import digest_of, dump
+
+class Split(NamedTuple):
+    a: int
+    {field}: int
+
+@step
+def one() -> int:
+    return 1
+
+@step
+def use(split: Split) -> int:
+    return split.a
+
+@flow
+def using() -> int:
+    return use(Split(one(), one()))
+
+if __name__ == "__main__":
+    graph = using.trace().graph
+    print(digest_of(graph), type(graph).model_validate_json(dump(graph)) == graph)
+"""
+
+
+def of_main(field: str, folder: Path) -> str:
+    script = folder / "using.py"
+    script.write_text(OF_MAIN.replace("{field}", field))
+    return subprocess.run([sys.executable, str(script)], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_record_of_a_class_of_a_script_does_not_make_the_digest_another_in_each_process(tmp_path: Path):
+    digest, read_back = of_main("b", tmp_path).split()
+    assert read_back == "True"
+    assert of_main("b", tmp_path).split()[0] == digest
+    assert of_main("c", tmp_path).split()[0] != digest

@@ -224,7 +224,7 @@ def class_of(source: Source) -> type:
         UntrustedError: It would have to be imported, and the store is not trusted.
         SerializationError: It is not there any more.
     """
-    hinted = next((cls for cls in _classes(source.hint) if f"{cls.__module__}.{cls.__qualname__}" == source.ref.type), None)
+    hinted = next((cls for cls in classes_in(source.hint) if f"{cls.__module__}.{cls.__qualname__}" == source.ref.type), None)
     if hinted is not None:
         return hinted
     source.require_trust()  # importing what a reference names runs code
@@ -244,9 +244,9 @@ def class_path(value: Any) -> tuple[str, JsonValue]:
     return "class", f"{type(value).__module__}:{type(value).__qualname__}"
 
 
-def _classes(hint: Any) -> list[type]:
+def classes_in(hint: Any) -> list[type]:
     """Return the classes that an annotation names, those inside unions and `Annotated` too."""
     from typing import get_args  # noqa: PLC0415
 
     found = [hint] if isinstance(hint, type) else []
-    return found + [cls for arg in get_args(hint) for cls in _classes(arg)]
+    return found + [cls for arg in get_args(hint) for cls in classes_in(arg)]
