@@ -27,6 +27,7 @@ _NEAR = 0.7
 _DISK_PERIOD = 0.5
 _GPU_PERIOD = 1.0
 _IDLE_SECONDS = 1.0
+_TRIES = 5
 _NOTABLE = 1.05
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -95,11 +96,20 @@ class Watched:
         resident = sum(_resident(p) for p in tree)
         if resident > self._largest * _NOTABLE or resident > self.memory:  # the exact figure costs milliseconds: only when it may matter
             self._largest = max(self._largest, resident)
-            exact = held_by(tree, self.inherited)
+            exact = self._measure(tree)
             self.peak = max(self.peak, exact)
             if exact > self.memory:
                 self._end("memory", exact)
         return resident > self.memory * _NEAR
+
+    def _measure(self, tree: set[int]) -> int:
+        """Return what the tree holds. Where processes ended or began meanwhile, what they shared may have been counted twice: again."""
+        for _ in range(_TRIES):
+            exact = held_by(tree, self.inherited)
+            before, tree = tree, descendants(self.pid)
+            if tree == before:
+                break
+        return exact
 
     def _look_at_gpu(self) -> None:
         used = gpus.memory_of(descendants(self.pid)) or 0

@@ -150,11 +150,11 @@ def test_what_a_template_loaded_is_not_the_tasks() -> None:
     in_a_large_process(body)
 
 
-def shared_with_forks(size: int) -> None:
+def shared_with_forks(size: int, seconds: float) -> None:
     kept = bytearray(os.urandom(1 << 20)) * size
     children = [os.fork() for _ in range(3)]
     if 0 in children:
-        time.sleep(0.6)
+        time.sleep(seconds)
         os._exit(0)
     for child in children:
         os.waitpid(child, 0)
@@ -164,7 +164,7 @@ def shared_with_forks(size: int) -> None:
 @pytest.mark.usefixtures("keeper")
 def test_what_a_task_shares_with_its_own_forks_counts_once() -> None:
     within, over = confine(LIMIT, None, label="within"), confine(LIMIT, None, label="over")
-    with task(within, lambda: shared_with_forks(60)) as good, task(over, lambda: shared_with_forks(130)) as bad:
+    with task(within, lambda: shared_with_forks(60, 0.6)) as good, task(over, lambda: shared_with_forks(130, 60.0)) as bad:
         assert result(bad) == -signal.SIGKILL
         assert over.out_of_memory()
         assert result(good) == 0
