@@ -11,7 +11,7 @@ from flowbridge.records.models import RunNative
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _HEADLINES = re.compile(
     r"^(Metaflow [0-9.]+ executing|Validating your flow|The graph looks good|Running pylint|Pylint|\s*$"
-    r"|[0-9-]{10} [0-9:.]{8,} (\[[^]]+\] (Task (is starting|finished)|Foreach yields)|Workflow (starting|failed)|Terminating|Flushing))"
+    r"|[0-9-]{10} [0-9:.]{8,} (\[[^]]+\] (Task (is starting|finished)|Foreach yields|\[KILLED BY ORCHESTRATOR\])|Workflow (starting|failed)|Terminating|Flushing))"
 )
 
 

@@ -192,6 +192,7 @@ def test_metaflows_error_without_its_greetings() -> None:
     lines = [
         "\x1b[35mMetaflow 2.19.39 executing x for user:y\x1b[0m",
         "Validating your flow...",
+        "2026-01-02 14:25:56.847 [1795616755512799/double/3 (pid 9330)] [KILLED BY ORCHESTRATOR]",
         "    Flow failed:",
         "    no datastore",
         "",

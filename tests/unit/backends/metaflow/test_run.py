@@ -201,8 +201,7 @@ def test_what_ended_metaflow_itself_is_the_runs_reason(store: Path, monkeypatch:
     run = run_flows.failing.options(backend="metaflow", store=str(store)).run(3, "x")
     assert run.status == "failed"
     said = run["shaky"][0].record.reason.message
-    assert said.startswith("not run, because Metaflow ended with exit code 1: ")
-    assert "Step failure: Step numbers" in said
+    assert said.startswith("not run, because Metaflow ended with exit code 1: Step failure: Step numbers")
     assert "Task is starting" not in said
 
 
