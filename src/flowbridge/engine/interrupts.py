@@ -26,6 +26,7 @@ class Interrupts:
         self.raising = raising
         self.asked = False
         self._old: dict[int, Any] = {}
+        self._closing = threading.RLock()  # a signal may come while it is held
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
@@ -37,10 +38,13 @@ class Interrupts:
     def ask(self) -> None:
         """Ask the loop to end the run; from any thread."""
         self.asked = True
-        try:
-            os.write(self._write, b"x")
-        except (BlockingIOError, OSError):  # it is full of such calls already, or the loop is over
-            return
+        with self._closing:
+            if self._write < 0:  # the loop is over
+                return
+            try:
+                os.write(self._write, b"x")
+            except BlockingIOError:  # it is full of such calls already
+                return
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -62,6 +66,8 @@ class Interrupts:
             signal.signal(number, handler)
 
     def close(self) -> None:
-        """Give back the descriptors."""
-        os.close(self._read)
-        os.close(self._write)
+        """Give back the descriptors: the loop is over, and nobody waits on them."""
+        with self._closing:
+            os.close(self._read)
+            os.close(self._write)
+            self._read = self._write = -1

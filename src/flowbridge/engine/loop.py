@@ -121,6 +121,7 @@ class Loop:
             running.let_go()
         if self.account is not None:
             self.account.leave(self._run_id)
+        self.interrupts.close()
 
     # --- the loop ------------------------------------------------------------------------------------------------------------
 

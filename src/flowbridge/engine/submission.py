@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from flowbridge.engine.ledger import Account
     from flowbridge.engine.loop import Loop
     from flowbridge.records.models import RunState
 
@@ -44,11 +45,17 @@ class LoopSubmission(Awaited):
 
     With `wait` the run begins when `wait` is called, in that thread: so Ctrl-C reaches it, debuggers work, and nothing else has a
     thread. Without, it goes on in a thread of its own, which keeps this process alive until the run is over.
+
+    Args:
+        loop: Of the run.
+        wait: Begin when somebody waits.
+        account: Of this run alone; closed when the run is over.
     """
 
-    def __init__(self, loop: Loop, *, wait: bool) -> None:
+    def __init__(self, loop: Loop, *, wait: bool, account: Account | None = None) -> None:
         super().__init__()
         self._loop = loop
+        self._account = account
         self._begun = threading.Lock()
         self._thread: threading.Thread | None = None
         if not wait:
@@ -80,6 +87,8 @@ class LoopSubmission(Awaited):
             self._error = error
             raise
         finally:
+            if self._account is not None:
+                self._account.close()
             self._over.set()
 
     def _run_aside(self) -> None:

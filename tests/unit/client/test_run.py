@@ -1,5 +1,8 @@
 """A run in the user's hands, in the process that started it and in any other."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 import flowbridge
@@ -175,3 +178,14 @@ class TestGoingOn:
         monkeypatch.setattr(type(found), "end", None)
         assert found.wait(0.05) is found
         assert found.status == "running"
+
+
+@pytest.mark.parametrize("backend", ["inline", "local"])
+def test_runs_of_a_long_session_leave_no_descriptor_open(backend, store):
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("NO /proc: WHAT IS OPEN CANNOT BE COUNTED HERE")
+    opened = []
+    for _ in range(4):
+        assert doubling.options(backend=backend).run(2).status == "done"
+        opened.append(len(os.listdir("/proc/self/fd")))
+    assert opened[1] == opened[-1], "the first opens what the process keeps, later ones nothing"

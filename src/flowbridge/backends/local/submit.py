@@ -17,4 +17,5 @@ def submit(run: PreparedRun, name: str) -> LoopSubmission:
     """Make the loop of a run; the process that tasks are forked from is started at once, while this process may still have one thread."""
     account = Account.open(run.profile.machine)
     executor = ProcessExecutor(run, name)
-    return LoopSubmission(Loop(run, executor, account, Options(name, run.max_parallel, account.capacity.memory)), wait=run.wait)
+    loop = Loop(run, executor, account, Options(name, run.max_parallel, account.capacity.memory))
+    return LoopSubmission(loop, wait=run.wait, account=account)
