@@ -41,7 +41,7 @@ def _cells(run: Run[Any]) -> list[Any]:
     from flowbridge.client.runs import row_of
 
     row = row_of(run)
-    silent = run.message if run.silence is not None else None
+    silent = run.message if row["finished"] is None else None  # of a run that has not ended, that it is silent is all there is to say
     return [
         row["id"],
         row["flow"],

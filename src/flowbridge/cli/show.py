@@ -78,7 +78,7 @@ def _show_run(run: Run[Any], *, everything: bool) -> None:
     facts = {
         "run": row["id"],
         "flow": row["flow"],
-        "status": row["status"] + (f": {run.message}" if run.message else ""),
+        "status": row["status"] + (f": {message}" if (message := run.message) else ""),
         "backend": row["backend"] + (f" (profile {row['profile']})" if row["profile"] else ""),
         "created": f"{moment(row['created'])} by {row['user'] or '?'} on {run.record.host or '?'}",
         "took": length(row["duration"]),

@@ -54,9 +54,9 @@ def _drivers(files: RunFiles) -> tuple[Driver, ...]:
     return (native.drivers if native is not None else ()) or (driver,)
 
 
-def lost(files: RunFiles, graph: Callable[[], FlowGraph]) -> Lost | None:
-    """Return what is known of a run whose driver is gone; None while it may go on, and where it was closed after all."""
-    if fate(files) != "gone" or files.ended() is not None:  # it may have been closed since the caller looked, by its last breath
+def lost(files: RunFiles, graph: Callable[[], FlowGraph], now: Fate) -> Lost | None:
+    """Return what is known of a run whose driver is gone; None while it may go on (as its `fate` is now), and where it was closed after all."""
+    if now != "gone" or files.ended() is not None:  # it may have been closed since the caller looked, by its last breath
         return None
     at = last_word(files)
     end, attempts = would_end(graph(), files.read_tasks(), at=at)
@@ -69,12 +69,11 @@ def last_word(files: RunFiles) -> float:
     return max((changed for _, _, changed in written), default=files.run().created)
 
 
-def silence(files: RunFiles) -> float | None:
+def silence(files: RunFiles, now: Fate) -> float | None:
     """Return for how long nothing was heard of a run that has not ended, where that is long and its driver can't be seen from here."""
-    now = time.time()
-    if now - files.run().created < SILENT or fate(files) == "alive":
+    if now == "alive" or time.time() - files.run().created < SILENT:
         return None
-    silent = now - last_word(files)
+    silent = time.time() - last_word(files)
     return silent if silent >= SILENT else None
 
 
@@ -84,10 +83,11 @@ def state_of(store: Store, files: RunFiles) -> RunState:
     if end is not None:
         return end.state
     try:
-        gone = lost(files, lambda: FlowGraph.model_validate_json(store.load(files.run().graph)))
+        now = fate(files)
+        gone = lost(files, lambda: FlowGraph.model_validate_json(store.load(files.run().graph)), now)
         if gone is not None:
             return gone.end.state
-        return "failed" if (silence(files) or 0.0) >= GIVEN_UP else "running"
+        return "failed" if (silence(files, now) or 0.0) >= GIVEN_UP else "running"
     except FlowbridgeError:  # its records or its flow cannot be read, and nobody will mend them
         return _state_of_damaged(files)
 

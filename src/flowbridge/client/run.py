@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flowbridge.backends.base import Submission
+    from flowbridge.engine.drivers import Fate
     from flowbridge.ir.base import JsonValue
     from flowbridge.ir.control import MapNode
     from flowbridge.ir.flow import FlowGraph, StepNode
@@ -119,32 +120,41 @@ class Run(Generic[R]):
     @property
     def end(self) -> RunEnd | None:
         """How it ended; None while it has not. A run whose driver died has ended, though nobody wrote that."""
+        return self._look()[0]
+
+    def _look(self) -> tuple[RunEnd | None, Fate]:
+        """Return how it ended, or whether whoever drives it can go on; what is known for good is not asked of the store again."""
         if self._end is None:
             self._end = self._files.ended()
+        now: Fate = "gone"
         if self._end is None and self._lost is None:
-            self._lost = lost.lost(self._files, lambda: self.graph)
-        return self._end or (self._lost.end if self._lost is not None else None)
+            now = lost.fate(self._files)
+            self._lost = lost.lost(self._files, lambda: self.graph, now)
+        return self._end or (self._lost.end if self._lost is not None else None), now
 
     @property
     def status(self) -> RunState:
         """One of pending, running, done, failed, cancelled."""
-        if self.end is not None:
-            return self.end.state
+        end = self.end
+        if end is not None:
+            return end.state
         begun = next(iter(self._files.task_files()), None) is not None
         return "running" if begun else "pending"
 
     @property
     def message(self) -> str | None:
         """Why it did not end done, or that nothing was heard of it for long; None where there is nothing to say."""
-        if self.end is not None:
-            return self.end.message
-        silent = self.silence
+        end, now = self._look()
+        if end is not None:
+            return end.message
+        silent = lost.silence(self._files, now)
         return f"no word for {_hours(silent)}" if silent is not None else None
 
     @property
     def silence(self) -> float | None:
         """Seconds since its last sign of life, where that is an hour or more and it cannot be seen from here whether it goes on."""
-        return lost.silence(self._files) if self.end is None else None
+        end, now = self._look()
+        return lost.silence(self._files, now) if end is None else None
 
     @property
     def created(self) -> float:
@@ -154,7 +164,8 @@ class Run(Generic[R]):
     @property
     def finished(self) -> float | None:
         """When it ended, in seconds since the epoch."""
-        return self.end.finished if self.end is not None else None
+        end = self.end
+        return end.finished if end is not None else None
 
     @property
     def duration(self) -> float:
@@ -164,8 +175,9 @@ class Run(Generic[R]):
     @property
     def metrics(self) -> dict[str, float]:
         """Last value of each metric, over all tasks in the order of the flow."""
-        if self.end is not None:
-            return dict(self.end.metrics)
+        end = self.end
+        if end is not None:
+            return dict(end.metrics)
         return {name: value for task in self.tasks for name, value in task.metrics.items()}
 
     @property

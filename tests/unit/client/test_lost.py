@@ -308,3 +308,26 @@ def test_the_state_of_a_run_that_goes_on_costs_no_look_at_its_tasks(start, monke
     monkeypatch.setattr(LocalContent, "entries", refuse)
     assert lost.state_of(Store.open(driver.files.content.url), driver.files) == "running"
     assert [r.status for r in runs(status="running")] == ["running"]
+
+
+def test_a_look_at_a_run_that_goes_on_asks_the_store_for_each_thing_once(start, monkeypatch):
+    driver = start("inline")
+    asked = []
+    get = LocalContent.get
+
+    def counted(self, path):
+        if path.endswith(("end.json", "native.json")):
+            asked.append(path.rpartition("/")[2])
+        return get(self, path)
+
+    monkeypatch.setattr(LocalContent, "get", counted)
+    run = get_run(driver.files.run_id)
+    for look, expected in (("status", "running"), ("message", None), ("silence", None), ("finished", None)):
+        asked.clear()
+        assert getattr(run, look) == expected
+        assert sorted(asked) == ["end.json", "native.json"], look
+    age(forge(driver.files, driver=driver.files.run().driver.model_copy(update={"host": "another"})), 5 * DAY)
+    run = get_run(driver.files.run_id)
+    asked.clear()
+    assert run.message.startswith("no word for")
+    assert sorted(asked) == ["end.json", "native.json"]
