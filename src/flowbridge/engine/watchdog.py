@@ -104,11 +104,12 @@ class Watched:
 
     def _measure(self, tree: set[int]) -> int:
         """Return what the tree holds. Where processes ended or began meanwhile, what they shared may have been counted twice: again."""
+        exact = held_by(tree, self.inherited)
         for _ in range(_TRIES):
-            exact = held_by(tree, self.inherited)
             before, tree = tree, descendants(self.pid)
             if tree == before:
                 break
+            exact = held_by(tree, self.inherited)
         return exact
 
     def _look_at_gpu(self) -> None:

@@ -1,6 +1,5 @@
 """A run in the user's hands, in the process that started it and in any other."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -187,5 +186,5 @@ def test_runs_of_a_long_session_leave_no_descriptor_open(backend, store):
     opened = []
     for _ in range(4):
         assert doubling.options(backend=backend).run(2).status == "done"
-        opened.append(len(os.listdir("/proc/self/fd")))
+        opened.append(len(list(Path("/proc/self/fd").iterdir())))
     assert opened[1] == opened[-1], "the first opens what the process keeps, later ones nothing"
