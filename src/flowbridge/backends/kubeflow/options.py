@@ -11,7 +11,7 @@ from flowbridge.backends.kubeflow.cron import UTC, check_zone
 from flowbridge.backends.kubeflow.names import NAME_FORM, is_key, is_object_name
 from flowbridge.errors import ConfigError
 from flowbridge.ir.base import FrozenModel, JsonValue
-from flowbridge.ir.resources import parse_duration
+from flowbridge.ir.resources import parse_bytes, parse_duration
 from flowbridge.settings import backend_settings
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class KubeflowOptions(FrozenModel):
         store_options: How pods open the store; None: as this machine does, without what looks like a credential.
         gpu_resource: The extended resource asked for by ``gpu=``.
         gpu_label: Node label that `gpu_type` must match.
+        memory_overhead: What a pod whose step declares `memory` asks for beyond that, in bytes or as ``"256Mi"``: for what runs beside the step.
         disk_class: Storage class of the volume behind ``disk=``; None: an emptyDir with that size as its limit.
         gang_runtime: The training runtime of Kubeflow Trainer that steps with ``nodes=`` run under; its trainer job is called ``node``.
         gang_runtime_kind: Whether that is the cluster's or the namespace's own.
@@ -110,6 +111,7 @@ class KubeflowOptions(FrozenModel):
     volumes: tuple[Volume, ...] = ()
     gpu_resource: str = "nvidia.com/gpu"
     gpu_label: str = "nvidia.com/gpu.product"
+    memory_overhead: int = Field(default=256 * 2**20, ge=0)
     disk_class: str | None = None
     gang_runtime: str = "torch-distributed"
     gang_runtime_kind: Literal["ClusterTrainingRuntime", "TrainingRuntime"] = "ClusterTrainingRuntime"
@@ -121,6 +123,11 @@ class KubeflowOptions(FrozenModel):
     schedule_timezone: str = UTC
     project: str | None = None
     location: str | None = None
+
+    @field_validator("memory_overhead", mode="before")
+    @classmethod
+    def _bytes(cls, value: object) -> object:
+        return parse_bytes(value) if isinstance(value, str) else value
 
     @field_validator("deadline", "poll", mode="before")
     @classmethod

@@ -155,6 +155,8 @@ def _execute(job: Job, store: Store) -> tuple[TaskRecord, RunSession]:
     session, run, order = _session(job, store)
     halted = stopped(run, order)
     if halted is not None:
+        why = "" if halted.reason is None else halted.reason.message
+        sys.stderr.write(f"flowbridge: {order.step}: {why}\n")  # a retry in Kubeflow's pages leaves no record to say it
         return halted, run
     if job.attempt is None:
         order = claim_next(order, session)

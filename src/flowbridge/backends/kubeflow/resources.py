@@ -41,16 +41,18 @@ def cores(cpu: float) -> str:
 def container_resources(resources: Resources, options: KubeflowOptions) -> Json:
     """Return the `resources` of a container: what is requested is the limit too, so a declared amount is kept and held.
 
-    Only `memory_max` goes beyond what is requested: the pod holds the step to less, until it has run out of that.
+    Only `memory_max` goes beyond what is requested: the pod holds the step to less, until it has run out of that. The limit is that of the
+    whole container, in which Kubeflow's launcher, pip and the process that holds the step to its memory live too: they get theirs on top.
     """
     result: Json = {}
     if resources.cpu is not None:
         result |= {"cpuLimit": float(resources.cpu), "cpuRequest": float(resources.cpu)}
         result |= {"resourceCpuLimit": cores(resources.cpu), "resourceCpuRequest": cores(resources.cpu)}
     if resources.memory is not None:
-        most = max(resources.memory, resources.memory_max or 0)
-        result |= {"memoryLimit": most / _GIGA, "memoryRequest": resources.memory / _GIGA}
-        result |= {"resourceMemoryLimit": quantity(most), "resourceMemoryRequest": quantity(resources.memory)}
+        beside = 0 if options.flavor == "vertex" else options.memory_overhead  # Vertex chooses a whole machine by it
+        least, most = resources.memory + beside, max(resources.memory, resources.memory_max or 0) + beside
+        result |= {"memoryLimit": most / _GIGA, "memoryRequest": least / _GIGA}
+        result |= {"resourceMemoryLimit": quantity(most), "resourceMemoryRequest": quantity(least)}
     if resources.gpu is not None:
         kind = gpu_resource(resources, options)
         count = str(math.ceil(resources.gpu))

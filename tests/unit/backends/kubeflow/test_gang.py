@@ -272,7 +272,7 @@ def test_trainjob_has_all_that_the_step_and_the_profile_ask_for(
     assert job["spec"]["runtimeRef"] == {"apiGroup": "trainer.kubeflow.org", "kind": "ClusterTrainingRuntime", "name": "torch-distributed"}
     assert job["metadata"]["ownerReferences"] == [{"apiVersion": "v1", "kind": "Pod", "name": "wf-1", "uid": "uid-1"}]
     assert trainer["image"] == "ghcr.io/me/train:1"
-    amounts = {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": "2"}
+    amounts = {"cpu": "2", "memory": "4352Mi", "nvidia.com/gpu": "2"}
     assert trainer["resourcesPerNode"] == {"limits": amounts, "requests": amounts}
     assert trainer["env"] == [
         {"name": "HTTP_PROXY", "value": "http://p"},

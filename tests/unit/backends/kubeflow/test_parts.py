@@ -72,6 +72,7 @@ def test_resources_and_platform_settings_are_those_of_the_sdk() -> None:
 
     settings, resources, retry = settings_and_resources()
     chosen = KubeflowOptions(
+        memory_overhead=0,
         image_pull_secrets=("registry",),
         annotations={"note": "x"},
         tolerations=({"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},),
@@ -89,12 +90,26 @@ def test_resources_and_platform_settings_are_those_of_the_sdk() -> None:
 def test_request_is_the_limit() -> None:
     got = container_resources(Resources(cpu=2, memory=2**30), KubeflowOptions())
     assert got["resourceCpuLimit"] == got["resourceCpuRequest"] == "2"
-    assert got["resourceMemoryLimit"] == got["resourceMemoryRequest"] == "1Gi"
+    assert got["resourceMemoryLimit"] == got["resourceMemoryRequest"] == "1280Mi"
 
 
 def test_memory_may_grow_to_the_limit_of_the_pod() -> None:
     got = container_resources(Resources(memory=2**30, memory_max=2**32), KubeflowOptions())
-    assert (got["resourceMemoryRequest"], got["resourceMemoryLimit"]) == ("1Gi", "4Gi")
+    assert (got["resourceMemoryRequest"], got["resourceMemoryLimit"]) == ("1280Mi", "4352Mi")
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"), [({"memory_overhead": "1Gi"}, "2Gi"), ({"memory_overhead": 0}, "1Gi"), ({"flavor": "vertex"}, "1Gi")]
+)
+def test_what_runs_beside_the_step_has_memory_of_its_own(settings: Any, wanted: str) -> None:
+    """The pod's limit is that of all its processes; on Vertex it chooses a machine, which has room beside the step anyway."""
+    got = container_resources(Resources(memory=2**30), KubeflowOptions(**settings))
+    assert (got["resourceMemoryRequest"], got["resourceMemoryLimit"]) == (wanted, wanted)
+    assert got["memoryLimit"] == 2**30 * int(wanted[0]) / 1e9
+
+
+def test_pod_whose_step_declares_no_memory_has_no_limit() -> None:
+    assert container_resources(Resources(), KubeflowOptions()) == {}
 
 
 def test_gpu_type_is_a_node_label_or_a_resource() -> None:

@@ -246,3 +246,16 @@ def test_lost_attempt_follows_the_ones_that_are_recorded() -> None:
     (made,) = status.complete(flow, known, run_told(("a", "FAILED", "evicted")), {"a": "a"})  # type: ignore[arg-type]
     assert made.attempt == 1
     assert status.complete(chain(1), Records(), {"state": "SUCCEEDED"}, {}) == []  # type: ignore[arg-type]
+
+
+def test_retry_of_a_run_that_has_ended_says_why_it_does_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kubeflow's own pages offer it; the records of the run do not change any more."""
+    graph = SimpleNamespace(node=lambda _: step("a"))
+    run = SimpleNamespace(files=SimpleNamespace(ended=object), graph=graph)
+    order = SimpleNamespace(step="a", index=(), attempt=0)
+    monkeypatch.setattr(pod, "_session", lambda _job, _store: (None, run, order))
+    record, _ = pod._execute(SimpleNamespace(attempt=0, gang=None), None)  # type: ignore[arg-type]
+    assert record.state != "done"
+    assert capsys.readouterr().err == "flowbridge: a: not run, because the run has ended\n"

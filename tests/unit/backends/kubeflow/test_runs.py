@@ -176,6 +176,8 @@ def test_memory_grows_after_running_out_of_it(start: Start) -> None:
     assert (first.attempt, first.state, first.final) == (0, "failed", False)
     assert (attempts[-1].state, attempts[-1].final) == ("done", True)
     assert all(r.reason is not None and r.reason.kind == "out_of_memory" for r in attempts[:-1])
+    assert first.reason is not None
+    assert first.reason.declared == 200 * 2**20  # what it declared, though the pod has more
 
 
 def test_listener_hears_of_every_attempt(start: Start) -> None:
