@@ -239,8 +239,11 @@ class Loader:
 
     # --- what belongs to a value ----------------------------------------------------------------------------------------------
 
-    def blobs_of(self, ref: Reference, seen: set[str]) -> Iterator[tuple[str, int]]:
-        """Yield digest and size of every blob that a value consists of; those in `seen` and what hangs on them are left out."""
+    def blobs_of(self, ref: Reference, seen: set[str], *, lenient: bool = False) -> Iterator[tuple[str, int]]:
+        """Yield digest and size of every blob that a value consists of; those in `seen` and what hangs on them are left out.
+
+        What a blob that is gone would have told is passed over if `lenient`; else `ArtifactNotFoundError` is raised.
+        """
         if ref.inline is not None:
             return
         digest = ref.pack or ref.digest
@@ -249,15 +252,29 @@ class Loader:
         if ref.data is None and digest not in seen:
             seen.add(digest)
             yield digest, ref.pack_size or main_size(ref)
-        if ref.parts is not None and ref.parts not in seen:
-            yield from self._parts(ref.parts, seen)
-        if ref.serializer == lists.NAME:
-            yield from self._pages_of(ref, seen)
-        elif ref.data is not None and ref.serializer in _FIELDS:
-            for field in _fields_of(ref):  # lists of parts that were written before 0.1 leave out lists of few pages
-                yield from self.blobs_of(field, seen)
+        for inner in self._inner(ref, seen, lenient=lenient):
+            if isinstance(inner, Reference):
+                yield from self.blobs_of(inner, seen, lenient=lenient)
+            else:
+                yield inner
 
-    def _parts(self, digest: str, seen: set[str]) -> Iterator[tuple[str, int]]:
+    def _inner(self, ref: Reference, seen: set[str], *, lenient: bool) -> Iterator[Reference | tuple[str, int]]:
+        """Yield the blobs that tell what else a value consists of, and the references in them."""
+        sources: list[Iterator[Reference | tuple[str, int]]] = []
+        if ref.parts is not None and ref.parts not in seen:
+            sources.append(self._parts(ref.parts, seen))
+        if ref.serializer == lists.NAME:
+            sources.append(self._pages_of(ref, seen, lenient=lenient))
+        elif ref.data is not None and ref.serializer in _FIELDS:
+            sources.append(iter(_fields_of(ref)))  # lists of parts that were written before 0.1 leave out lists of few pages
+        for source in sources:
+            try:
+                yield from source
+            except ArtifactNotFoundError:
+                if not lenient:
+                    raise
+
+    def _parts(self, digest: str, seen: set[str]) -> Iterator[Reference | tuple[str, int]]:
         data = self._blobs.get(digest)
         seen.add(digest)
         yield digest, len(data)
@@ -265,19 +282,22 @@ class Loader:
             found = [Reference.model_validate(r) for r in json.loads(data)]
         except (ValueError, TypeError, RecursionError) as error:
             raise ArtifactDamagedError(f"The list of parts {digest} cannot be read: {error}") from error
-        for part in found:
-            yield from self.blobs_of(part, seen)
+        yield from found
 
-    def _pages_of(self, ref: Reference, seen: set[str]) -> Iterator[tuple[str, int]]:
+    def _pages_of(self, ref: Reference, seen: set[str], *, lenient: bool) -> Iterator[Reference | tuple[str, int]]:
         root = self._root(ref)
         for number, page in enumerate(root.pages):
             if page.digest in seen:
                 continue
             seen.add(page.digest)
             yield page.digest, page.size
-            for kind, body in self._page(page, root.count(number)):
-                if kind == "r":
-                    yield from self.blobs_of(body, seen)
+            try:
+                items = self._page(page, root.count(number))
+            except ArtifactNotFoundError:
+                if not lenient:
+                    raise
+                continue
+            yield from (body for kind, body in items if kind == "r")
 
     def exists(self, ref: Reference) -> bool:
         """Tell whether everything a value consists of is in the store; of most blobs the bytes are not read."""

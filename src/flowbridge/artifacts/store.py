@@ -152,14 +152,18 @@ class Store:
         """Tell whether a value is still in the store, everything it consists of included; of most blobs the bytes are not read."""
         return self._loader.exists(ref)
 
-    def blobs_of(self, ref: Reference, seen: set[str] | None = None) -> Iterator[tuple[str, int]]:
+    def blobs_of(self, ref: Reference, seen: set[str] | None = None, *, lenient: bool = False) -> Iterator[tuple[str, int]]:
         """Yield digest and size of every blob that a value consists of.
 
         Args:
             ref: The reference.
             seen: Digests that are left out, with what hangs on them; those yielded are added.
+            lenient: Pass over what a blob that is gone would have told.
+
+        Raises:
+            ArtifactNotFoundError: A blob that tells what else the value consists of is gone, and `lenient` is not set.
         """
-        return self._loader.blobs_of(ref, set() if seen is None else seen)
+        return self._loader.blobs_of(ref, set() if seen is None else seen, lenient=lenient)
 
     # --- bytes ----------------------------------------------------------------------------------------------------------------
 

@@ -87,11 +87,8 @@ def _blobs(store: Store, found: Iterator[Reference]) -> dict[str, int]:
     seen: set[str] = set()
     sizes: dict[str, int] = {}
     for reference in found:
-        blobs = store.blobs_of(reference, seen)
-        try:
-            sizes.update((layout.blob(digest), size) for digest, size in blobs)
-        except ArtifactNotFoundError:  # what a list that is gone named cannot be reached by anybody
-            continue
+        blobs = store.blobs_of(reference, seen, lenient=True)  # what a page that is gone named cannot be reached by anybody; the rest can
+        sizes.update((layout.blob(digest), size) for digest, size in blobs)
     return sizes
 
 

@@ -7,6 +7,8 @@ import pyarrow as pa
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from flowbridge.artifacts import layout
+from flowbridge.errors import ArtifactNotFoundError
 from flowbridge.testing.stores import Fields, nested
 
 BIG = np.arange(40_000.0)
@@ -57,3 +59,16 @@ def test_values_whose_parts_leave_out_a_list_keep_it(store):
     assert old.data is not None
     assert kept
     assert {digest for digest, _ in store.blobs_of(old)} == kept
+
+
+def test_what_a_page_that_is_gone_named_takes_nothing_else_along(store):
+    ref = store.save([np.full(50_000, float(n)) for n in range(3)] + [f"{n}" * 200 for n in range(20_000)])
+    before = dict(store.blobs_of(ref))
+    page = next(digest for digest, _ in store.blobs_of(ref) if digest not in {ref.digest, ref.parts})
+    store.content.delete([layout.blob(page)])
+    with pytest.raises(ArtifactNotFoundError):
+        list(store.blobs_of(ref))
+    left = dict(store.blobs_of(ref, lenient=True))
+    assert left.items() <= before.items()
+    assert len(left) >= len(before) - 1 - 3, "the page told of three arrays at most"
+    assert not store.exists(ref)
