@@ -104,7 +104,7 @@ class RecordOf(TaggedModel):
     def _keep_kind(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:  # type: ignore[override]
         written = {**handler(self), "kind": self.kind}
         if self.type is not None and (info.context or {}).get(FOR_DIGEST):
-            del written["make"]
+            written.pop("make", None)
         return written
 
 

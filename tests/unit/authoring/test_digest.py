@@ -91,7 +91,8 @@ if __name__ == "__main__":
 def of_main(field: str, folder: Path) -> str:
     script = folder / "using.py"
     script.write_text(OF_MAIN.replace("{field}", field))
-    return subprocess.run([sys.executable, str(script)], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-W", "error::UserWarning", str(script)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_record_of_a_class_of_a_script_does_not_make_the_digest_another_in_each_process(tmp_path: Path):
