@@ -16,11 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import page
 import store_local
 import store_proofs
 import store_s3
 
-BEGIN, END = "<!-- store {}: generated, do not edit -->", "<!-- end of store {} -->"
 PARTS = {
     "large": lambda folder, given: store_local.large(folder, given.mib, given.rounds),
     "small": lambda folder, given: store_local.small(folder, given.small, given.rounds),
@@ -37,19 +37,6 @@ def taken_on(rounds: int) -> str:
         f"Taken with Python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
         f"load {os.getloadavg()[0]:.1f}; {rounds} rounds, medians."
     )
-
-
-def write(page: Path, part: str, text: str) -> None:
-    """Put a text between the markers of a part of a page, or at its end."""
-    begin, end = BEGIN.format(part), END.format(part)
-    old = page.read_text(encoding="utf-8")
-    block = f"{begin}\n{text}\n{end}"
-    if begin in old:
-        head, rest = old.split(begin, 1)
-        new = head + block + rest.split(end, 1)[1]
-    else:
-        new = f"{old.rstrip()}\n\n{block}\n"
-    page.write_text(new, encoding="utf-8")
 
 
 def main() -> None:
@@ -73,7 +60,7 @@ def main() -> None:
             text = f"{PARTS[part](Path(folder), given)}\n\n{taken_on(given.rounds)}"
         print(text, end="\n\n", flush=True)
         if given.output is not None:
-            write(given.output, part, text)
+            page.write(given.output, f"store {part}", text)
 
 
 if __name__ == "__main__":

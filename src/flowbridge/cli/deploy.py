@@ -11,8 +11,9 @@ import typer
 
 from flowbridge.cli import options, parameters
 from flowbridge.cli.printing import moment, print_json, print_table
+from flowbridge.cli.run import REST
 from flowbridge.cli.run import Command as RunCommand
-from flowbridge.errors import ParameterError, UsageError
+from flowbridge.errors import UsageError
 
 if TYPE_CHECKING:
     from flowbridge.authoring.decorators import Flow
@@ -61,7 +62,7 @@ def deploy(
         raise UsageError(f"flowbridge deploy takes FILE[:FLOW], --list or --remove NAME: {told}")
     settings = {key: value for key, value in (("backend", backend), ("profile", profile), ("store", store)) if value is not None}
     if target is None:
-        if context.meta["flowbridge.rest"][0] or name or schedule or timezone or param:
+        if context.meta[REST][0] or name or schedule or timezone or param:
             raise UsageError(f"{given[0]} takes --backend, --profile and --json, and nothing of a flow's")
         with _patience("Asking ..."):
             found = deploying.deployments(**settings) if remove is None else [deploying.undeploy(remove, **settings)]
@@ -70,22 +71,11 @@ def deploy(
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():  # what the user's own code prints is no JSON
         flow = options.load(target)
         traced = options.build(flow)
-        values = _values(context, traced, param or [])
+        values = traced.coerce_some_text(parameters.given(context.meta[REST], param or [], traced.parameters))
         below = {k: v for k, v in flow.run_options.items() if k in ("backend", "profile", "store", "tags")}
         with _patience(f"Deploying {traced.graph.name} ..."):
             deployed = deploying.deploy(flow, values, name=name, schedule=schedule, timezone=timezone, **{**below, **settings})
     _tell(flow, deployed, deploying.scheduled(traced, schedule, timezone), as_json=as_json)
-
-
-def _values(context: typer.Context, traced: TracedFlow, pairs: list[str]) -> dict[str, Any]:
-    rest, own = context.meta["flowbridge.rest"]
-    texts = parameters.read(rest, traced.parameters, own)
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ParameterError(f"--param {pair}: write it as NAME=VALUE")
-        texts |= parameters.read([f"--{name}={value}"], traced.parameters, ())
-    return traced.coerce_some_text(texts)
 
 
 @contextlib.contextmanager

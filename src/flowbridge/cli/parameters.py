@@ -30,6 +30,27 @@ class Spelling(typing.NamedTuple):
     value: str | None = None
 
 
+def given(words: tuple[Sequence[str], Collection[str]], pairs: Sequence[str], annotations: Mapping[str, Any]) -> dict[str, str]:
+    """Return the text of each parameter that a command line gives, as an option of its name or as ``--param NAME=VALUE``.
+
+    Args:
+        words: What is no option of the command itself; and the options of the command itself, for suggestions.
+        pairs: What ``--param`` was given.
+        annotations: Of each parameter of the flow.
+
+    Raises:
+        ParameterError: An option is unknown, lacks its value, or is given twice, or a pair is none.
+    """
+    rest, own = words
+    texts = read(rest, annotations, own)
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ParameterError(f"--param {pair}: write it as NAME=VALUE")
+        texts |= read([f"--{name}={value}"], annotations, ())
+    return texts
+
+
 def read(tokens: Sequence[str], annotations: Mapping[str, Any], own: Collection[str]) -> dict[str, str]:
     """Return the text of each parameter that some words of a command line give.
 

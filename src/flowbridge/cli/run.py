@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 from flowbridge.cli import options, parameters
 from flowbridge.cli.printing import length, print_json
-from flowbridge.errors import BackendError, ConfigError, ParameterError, StoreError, suggest
+from flowbridge.errors import BackendError, ConfigError, StoreError, suggest
 from flowbridge.records.reasons import task_name
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ HELP = (
     "Run a flow. Its parameters are options: --NAME VALUE; lists as JSON, with commas, or by giving the option again. "
     "`flowbridge run FILE --help` shows them."
 )
-_REST, _HELP = "flowbridge.rest", "flowbridge.help"
+REST, _HELP = "flowbridge.rest", "flowbridge.help"
 _SHOWN_RESULT = 2_000
 _SMALL = 64 * 1024
 
@@ -45,7 +45,7 @@ class Command(TyperCommand):
         if "--help" in own and any(not word.startswith("-") for word in own):
             own.remove("--help")
             ctx.meta[_HELP] = True
-        ctx.meta[_REST] = (rest, sorted(flags | valued))
+        ctx.meta[REST] = (rest, sorted(flags | valued))
         parsed: list[str] = super().parse_args(ctx, own)
         return parsed
 
@@ -85,7 +85,7 @@ def run(
         if context.meta.get(_HELP):
             _print_help(target, traced)
             return
-        values = traced.coerce_text(_texts(context, traced, param or []))
+        values = traced.coerce_text(parameters.given(context.meta[REST], param or [], traced.parameters))
         choice = RunOptions(backend, profile, store, tuple(tag or ()), wait, failure, max_parallel)
         command = _Command(traced, values, _options_of(flow, choice), quiet=quiet or as_json, as_json=as_json)
         code = command.run()
@@ -93,17 +93,6 @@ def run(
         print_json(command.data)
     if code:
         raise typer.Exit(code)
-
-
-def _texts(context: typer.Context, traced: TracedFlow, pairs: list[str]) -> dict[str, str]:
-    rest, own = context.meta[_REST]
-    texts = parameters.read(rest, traced.parameters, own)
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ParameterError(f"--param {pair}: write it as NAME=VALUE")
-        texts |= parameters.read([f"--{name}={value}"], traced.parameters, ())
-    return texts
 
 
 def _options_of(flow: Flow[Any, Any], choice: RunOptions) -> RunOptions:
