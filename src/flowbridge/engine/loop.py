@@ -274,7 +274,7 @@ class Loop:
         if member.rank:
             return
         task, running.began = running.task, time.time()
-        limit = _timeout(running.node, self.prepared)
+        limit = self.prepared.graph.time_limit(running.node)
         if limit is not None and self.executor.isolates:
             self._end_later(running, limit)
         gpus = running.lease.gpus if running.lease is not None else ()
@@ -357,7 +357,7 @@ class Loop:
         now = time.monotonic()
         while self._deadlines and self._deadlines[0][0] <= now:
             running = self.running.get(heapq.heappop(self._deadlines)[1])
-            limit = _timeout(running.node, self.prepared) if running is not None else None
+            limit = self.prepared.graph.time_limit(running.node) if running is not None else None
             if running is not None and running.record is not None:
                 running.kill(reasons.cancelled("the gang's first member has ended"))
             elif running is not None and limit is not None:
@@ -373,14 +373,6 @@ class Loop:
         while self.running and time.monotonic() < deadline:
             for happening in self.executor.poll(1.0):
                 self._take(happening)
-
-
-def _timeout(node: StepNode | MapNode, prepared: PreparedRun) -> float | None:
-    """Return how long an attempt may take: of a batch, the time of one item for each."""
-    if isinstance(node, MapNode) or node.timeout is None:
-        return None
-    batch = prepared.graph.maps_by_id[node.scope[-1]].batch if node.scope else None
-    return node.timeout * (batch or 1)
 
 
 def run_local(prepared: PreparedRun, executor: Executor, account: Admission | None, options: Options | None = None) -> RunState:

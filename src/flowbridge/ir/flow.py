@@ -149,3 +149,13 @@ class FlowGraph(FrozenModel):
             KeyError: There is none.
         """
         return self.steps_by_id.get(node_id) or self.maps_by_id[node_id]
+
+    def batch_of(self, node: StepNode) -> int | None:
+        """Return how many items of the innermost map around a step one of its tasks takes; None where it takes one, or none."""
+        return self.maps_by_id[node.scope[-1]].batch if node.scope else None
+
+    def time_limit(self, node: StepNode | MapNode) -> float | None:
+        """Return the seconds that an attempt may take: of a batch, the time of one item for each."""
+        if isinstance(node, MapNode) or node.timeout is None:
+            return None
+        return node.timeout * (self.batch_of(node) or 1)

@@ -53,7 +53,7 @@ def execute(run: RunSession, node: StepNode | MapNode, order: WorkOrder, told: d
         return Expander(run.locator, loader).expand(node, order.index, order.attempt)
     task = _StepTask(run, node, order, loader)
     try:
-        return task.run_batch() if _batch_of(run, node) else task.run_single()
+        return task.run_batch() if run.graph.batch_of(node) else task.run_single()
     finally:
         told.update(task.context.told())
 
@@ -65,10 +65,6 @@ def accompany(run: RunSession, node: StepNode, order: WorkOrder) -> None:
     if isinstance(ready, Ready):
         with environment_of(node.environment), running(task.context):
             task.call(ready)
-
-
-def _batch_of(run: RunSession, node: StepNode) -> int | None:
-    return run.graph.maps_by_id[node.scope[-1]].batch if node.scope else None
 
 
 class _StepTask:

@@ -166,17 +166,17 @@ class Locator:
     # --- batches: one record for several items ---------------------------------------------------------------------------------
 
     def _is_batched(self, node: StepNode) -> bool:
-        return bool(node.scope) and self.graph.maps_by_id[node.scope[-1]].batch is not None
+        return self.graph.batch_of(node) is not None
 
     def unit_of(self, node: StepNode, index: Index) -> Index:
         """Return the index of the task that holds an item: of a batched map the last number counts batches."""
-        size = self.graph.maps_by_id[node.scope[-1]].batch if node.scope else None
+        size = self.graph.batch_of(node)
         return (*index[:-1], index[-1] // size) if size else index
 
     def _of_batch(self, producer: StepNode, binding: b.FromStep, index: Index, reference: Reference) -> Located:
         at = self.unit_of(producer, index)
         record = self.lookup.record(producer.id, at)
-        size = self.graph.maps_by_id[producer.scope[-1]].batch or 1
+        size = self.graph.batch_of(producer) or 1
         position = index[-1] - at[-1] * size
         if record is not None and record.held is not None:
             if position not in record.held:

@@ -77,7 +77,7 @@ class Lowering:
             retried=node.retry.retries > 0,
             grows=node.resources.memory_max is not None,
             soft=node.id in self.soft,
-            items=(self.graph.maps_by_id[node.scope[-1]].batch if node.scope else None) or 1,
+            items=self.graph.batch_of(node) or 1,
         )
         task = self._task(interface, name, ".".join((*node.group, node.name)), node, needs)
         if node.retry.retries:

@@ -124,7 +124,7 @@ def in_child(order: WorkOrder, run: RunSession, node: StepNode, python: str, mem
     confined = confine(resources, None, label=reasons.task_name(order.step, order.index), scratch=scratch)
     killed, began = _oom_kills(), time.time()
     folder = folder_within(task_folder() or Path(tempfile.gettempdir()), "flowbridge-task-")
-    limit = time_limit(node, run)
+    limit = run.graph.time_limit(node)
     try:
         command = [python, "-m", "flowbridge.worker", order.model_dump_json(), *(["--rank", str(member.rank)] if member.rank else [])]
         code, late = _wait(command, limit, confined, scratch or folder, member.stop, temporary=scratch is not None)
@@ -140,14 +140,6 @@ def in_child(order: WorkOrder, run: RunSession, node: StepNode, python: str, mem
         confined.close()
         shutil.rmtree(folder, ignore_errors=True)
     return run.files.end(died_record(order, node, reason, began))
-
-
-def time_limit(node: StepNode, run: RunSession) -> float | None:
-    """Return how long an attempt may take: of a batch, the time of one item for each."""
-    if node.timeout is None:
-        return None
-    batch = run.graph.maps_by_id[node.scope[-1]].batch if node.scope else None
-    return node.timeout * (batch or 1)
 
 
 @dataclass(frozen=True)

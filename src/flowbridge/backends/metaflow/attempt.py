@@ -31,7 +31,7 @@ from flowbridge.worker.run import host
 
 if TYPE_CHECKING:
     from flowbridge.engine.ledger import Lease
-    from flowbridge.ir.flow import FlowGraph, StepNode
+    from flowbridge.ir.flow import StepNode
     from flowbridge.records.files import RunFiles
     from flowbridge.records.models import Reason
     from flowbridge.settings import Profile
@@ -124,7 +124,7 @@ class _Attempt:
             member.pid = self.fork(member)
             if member.confined is not None:
                 member.confined.watch(member.pid)
-        self.wait(_timeout(self.node, run.graph))
+        self.wait(run.graph.time_limit(self.node))
         kill_descendants()
         if self.around.gang is not None and self.around.gang.rank:
             return _of_follower(self.order, self.running.exit_code)
@@ -258,14 +258,6 @@ def _go_on_in(python: Path, order: WorkOrder) -> None:
     own = str(Path(flowbridge.__file__).parents[1])
     os.environ["PYTHONPATH"] = os.pathsep.join(itertools.chain([own], filter(None, [os.environ.get("PYTHONPATH")])))
     go_on_in(python, ["-m", "flowbridge.worker", order.model_dump_json()])
-
-
-def _timeout(node: StepNode | MapNode, graph: FlowGraph) -> float | None:
-    """Return how long an attempt may take: of a batch, the time of one item for each."""
-    if isinstance(node, MapNode) or node.timeout is None:
-        return None
-    batch = graph.maps_by_id[node.scope[-1]].batch if node.scope else None
-    return node.timeout * (batch or 1)
 
 
 def _wait_for(pids: list[int], most: float | None) -> None:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flowbridge.backends.kubeflow.supervise import died_record, interpreter_of, time_limit
+from flowbridge.backends.kubeflow.supervise import died_record, interpreter_of
 from flowbridge.engine import endings
 from flowbridge.engine.running import Running, resources_of
 from flowbridge.engine.scheduler import Task
@@ -75,7 +75,7 @@ class ProcessGang:
 
     def _watch(self, running: Running) -> None:
         """Wait for all members; end them at the timeout, when one has failed, or a while after the first has ended."""
-        limit = time_limit(self.node, self.run)
+        limit = self.run.graph.time_limit(self.node)
         until = None if limit is None else time.monotonic() + limit
         leaving: float | None = None
         while not running.gone:

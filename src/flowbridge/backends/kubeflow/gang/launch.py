@@ -25,7 +25,7 @@ from flowbridge.backends.kubeflow.gang.trainjob import (
     waits,
 )
 from flowbridge.backends.kubeflow.resources import GRACE
-from flowbridge.backends.kubeflow.supervise import died_record, time_limit
+from flowbridge.backends.kubeflow.supervise import died_record
 from flowbridge.engine.endings import seconds
 from flowbridge.errors import BackendError
 from flowbridge.records import reasons
@@ -172,7 +172,7 @@ class TrainJobGang:
 
     def _late(self, waited: float) -> Reason | None:
         """Say that the step's time is long over: its first member keeps it, unless it never came to run."""
-        limit = time_limit(self.node, self.run)
+        limit = self.run.graph.time_limit(self.node)
         if limit is None or waited < limit + GRACE:
             return None
         message = f"its pods did not all start and end within its timeout of {seconds(limit)} and {seconds(GRACE)} more"

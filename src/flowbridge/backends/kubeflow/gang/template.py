@@ -56,7 +56,7 @@ def gang_gaps(graph: FlowGraph, options: KubeflowOptions) -> Iterator[str]:
             continue
         if node.container is not None:
             yield f"step {node.id}: a container step cannot have nodes= on Kubeflow. Start the program from a Python step."
-        if node.scope and graph.maps_by_id[node.scope[-1]].batch:
+        if graph.batch_of(node):
             yield f"step {node.id}: nodes= inside a map with batch= is not possible on Kubeflow. Leave out batch=."
         if options.flavor == "open" and not options.local:
             yield from _unfit(node, options)
