@@ -86,7 +86,7 @@ class FlowOptions:
             self,
             name=name,
             tags=strings("tags", settings.get("tags", ())),
-            schedule=_schedule(settings.get("schedule"), settings.get("timezone"), where),
+            schedule=schedule_of(settings.get("schedule"), settings.get("timezone"), where),
             platform=platform,
         )
 
@@ -130,7 +130,12 @@ def _look_at(key: str, value: Any, where: str) -> None:
         strings("tags", value)
 
 
-def _schedule(schedule: Any, timezone: str | None, where: str) -> Schedule | None:
+def schedule_of(schedule: Any, timezone: str | None, where: str) -> Schedule | None:
+    """Return a schedule from how it is written.
+
+    Raises:
+        ConfigError: It is not five fields of cron, or there is a time zone and no schedule.
+    """
     if schedule is None:
         if timezone is not None:
             raise ConfigError(f"{where}: timezone={timezone!r} without a schedule")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import zoneinfo
 from typing import TYPE_CHECKING, Any
 
+from flowbridge.authoring.flow_options import schedule_of
 from flowbridge.authoring.parameters import adapter_for
 from flowbridge.backends.registry import get_backend
 from flowbridge.client.options import RunOptions
 from flowbridge.client.prepare import deployment, refuse_gaps
-from flowbridge.errors import ConfigError, ParameterError, StoreError, UnsupportedError, suggest
-from flowbridge.ir.flow import Schedule
+from flowbridge.errors import ParameterError, StoreError, UnsupportedError, suggest
+from flowbridge.ir.utc import check_zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from flowbridge.authoring.decorators import Flow
     from flowbridge.authoring.traced import TracedFlow
     from flowbridge.backends.base import Backend, Compiled, Deployed, Listed
+    from flowbridge.ir.flow import Schedule
     from flowbridge.settings import Profile
 
 
 NO_SCHEDULE = "none"
-_FIELDS = 5
 
 
 def deploy(
@@ -119,25 +119,13 @@ def scheduled(traced: TracedFlow, schedule: str | Schedule | None, timezone: str
     """
     if schedule is None and timezone is None:
         return traced
-    own = traced.graph.schedule
-    if schedule == NO_SCHEDULE:
-        if timezone is not None:
-            raise ConfigError(f"timezone={timezone!r} without a schedule")
-        wanted = None
-    elif isinstance(schedule, str):
-        if len(schedule.split()) != _FIELDS:
-            raise ConfigError(
-                f"schedule {schedule!r} is not five fields: minute hour day-of-month month day-of-week, such as '0 6 * * 1-5'"
-            )
-        wanted = Schedule(cron=schedule, timezone=timezone)
-    else:
-        wanted = schedule or own
-        if wanted is None:
-            raise ConfigError(f"timezone={timezone!r} without a schedule: flow {traced.graph.name!r} has none")
+    where = f"flow {traced.graph.name!r}"
+    written = traced.graph.schedule if schedule is None else schedule
+    wanted = schedule_of(None if written == NO_SCHEDULE else written, timezone, where)
+    if wanted is not None:
         wanted = wanted.model_copy(update={"timezone": timezone or wanted.timezone})
-    known = zoneinfo.available_timezones()
-    if wanted is not None and wanted.timezone is not None and known and wanted.timezone not in known:
-        raise ConfigError(f"There is no time zone {wanted.timezone!r}; write one such as 'Europe/Berlin'.{suggest(wanted.timezone, known)}")
+        if wanted.timezone is not None:
+            check_zone(wanted.timezone, f"{where}: timezone")
     return dataclasses.replace(traced, graph=traced.graph.model_copy(update={"schedule": wanted}))
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Callable, Iterable
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from flowbridge.errors import ConfigError, suggest
 
 _YEARS = 5
 _HOUR, _DAY = 60, 24 * 60
@@ -41,6 +43,17 @@ def in_utc(cron: str, timezone: str, today: Callable[[], dt.date] = dt.date.toda
         shifted = {(number + days.copy().pop()) % _WEEK for number in _numbers(weekday.upper(), 0, _WEEK)}
         weekday = _text(shifted, _WEEK)
     return f"{_text(new_minutes, _HOUR)} {_text(new_hours, 24)} {day} {month} {weekday}"
+
+
+def check_zone(zone: str, what: str) -> None:
+    """Let the name of a time zone pass.
+
+    Raises:
+        ConfigError: There is no zone of that name.
+    """
+    known = available_timezones()
+    if known and zone not in known:
+        raise ConfigError(f"{what} {zone!r} is not the name of a zone, such as 'Europe/Berlin'.{suggest(zone, known)}")
 
 
 def _offset(timezone: str, today: dt.date) -> int:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import zoneinfo
-
-from flowbridge.errors import ConfigError, suggest
+from flowbridge.errors import ConfigError
 from flowbridge.ir.flow import Schedule
-from flowbridge.ir.utc import in_utc
+from flowbridge.ir.utc import check_zone, in_utc
 
 FIELDS = 5
 UTC = "UTC"
@@ -55,17 +53,6 @@ def _on_clock(schedule: Schedule, cron: str, clock: str) -> str:
         return in_utc(cron, zone)
     except ValueError as error:
         raise ConfigError(f"schedule {schedule.cron!r} of time zone {zone}: {error}. {way}.") from None
-
-
-def check_zone(zone: str, what: str) -> None:
-    """Let the name of a time zone pass.
-
-    Raises:
-        ConfigError: There is no zone of that name.
-    """
-    known = zoneinfo.available_timezones()
-    if known and zone not in known:
-        raise ConfigError(f"{what} {zone!r} is not the name of a zone, such as 'Europe/Berlin'.{suggest(zone, known)}")
 
 
 def schedule_of(cron: str, clock: str = UTC) -> Schedule:

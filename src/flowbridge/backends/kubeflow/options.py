@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
-from flowbridge.backends.kubeflow.cron import UTC, check_zone
+from flowbridge.backends.kubeflow.cron import UTC
 from flowbridge.backends.kubeflow.names import NAME_FORM, is_key, is_object_name
 from flowbridge.errors import ConfigError
 from flowbridge.ir.base import FrozenModel, JsonValue
 from flowbridge.ir.resources import parse_bytes, parse_duration
+from flowbridge.ir.utc import check_zone
 from flowbridge.settings import backend_settings
 
 if TYPE_CHECKING:
