@@ -9,7 +9,7 @@ import json
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, get_args, get_origin
@@ -268,11 +268,8 @@ class Loader:
         elif ref.data is not None and ref.serializer in _FIELDS:
             sources.append(iter(_fields_of(ref)))  # lists of parts that were written before 0.1 leave out lists of few pages
         for source in sources:
-            try:
+            with _passed_over(lenient):
                 yield from source
-            except ArtifactNotFoundError:
-                if not lenient:
-                    raise
 
     def _parts(self, digest: str, seen: set[str]) -> Iterator[Reference | tuple[str, int]]:
         data = self._blobs.get(digest)
@@ -291,13 +288,8 @@ class Loader:
                 continue
             seen.add(page.digest)
             yield page.digest, page.size
-            try:
-                items = self._page(page, root.count(number))
-            except ArtifactNotFoundError:
-                if not lenient:
-                    raise
-                continue
-            yield from (body for kind, body in items if kind == "r")
+            with _passed_over(lenient):
+                yield from (body for kind, body in self._page(page, root.count(number)) if kind == "r")
 
     def exists(self, ref: Reference) -> bool:
         """Tell whether everything a value consists of is in the store; of most blobs the bytes are not read."""
@@ -338,6 +330,11 @@ def _fields_of(ref: Reference) -> Iterator[Reference]:
     body = json.loads(held_bytes(ref))
     fields = body if ref.serializer == "dataclass" else {**body["fields"], "": body.get("extra")}
     yield from (Reference.model_validate(kept) for kept in fields.values() if kept is not None)
+
+
+def _passed_over(lenient: bool) -> AbstractContextManager[None]:  # noqa: FBT001  (it says what it is about)
+    """Pass over a blob that is gone, if that is wanted."""
+    return suppress(ArtifactNotFoundError) if lenient else nullcontext()
 
 
 def _damaged_inside(ref: Reference) -> ArtifactDamagedError:

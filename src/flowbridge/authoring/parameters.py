@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, get_origin
 
@@ -72,12 +72,8 @@ def coerce(flow: str, signature: Signature, args: Sequence[Any], kwargs: Mapping
         ParameterError: Arguments are missing, unknown or of the wrong type; lists all of them.
     """
     found, problems = signature.bind(args, kwargs)
-    values: dict[str, Any] = {}
-    for argument in found:
-        try:
-            values[argument.name] = adapter_for(argument.annotation).validate_python(argument.value)
-        except ValidationError as error:
-            problems.append(_complaint(argument.name, argument.annotation, argument.value, error))
+    given = ((argument.name, argument.annotation, argument.value) for argument in found)
+    values = _read(given, lambda annotation, value: adapter_for(annotation).validate_python(value), problems)
     _raise(flow, problems)
     return _with_defaults(signature, values)
 
@@ -89,12 +85,7 @@ def coerce_text(flow: str, signature: Signature, texts: Mapping[str, str]) -> di
         ParameterError: Arguments are missing, unknown or of the wrong type; lists all of them.
     """
     found, problems = signature.bind((), texts)
-    values: dict[str, Any] = {}
-    for argument in found:
-        try:
-            values[argument.name] = _from_text(argument.annotation, argument.value)
-        except ValidationError as error:
-            problems.append(_complaint(argument.name, argument.annotation, argument.value, error))
+    values = _read(((argument.name, argument.annotation, argument.value) for argument in found), _from_text, problems)
     _raise(flow, [_as_option(p, signature.parameters) for p in problems])
     return _with_defaults(signature, values)
 
@@ -111,14 +102,20 @@ def coerce_some_text(flow: str, signature: Signature, texts: Mapping[str, str]) 
     Raises:
         ParameterError: Arguments are of the wrong type; lists all of them.
     """
-    values: dict[str, Any] = {}
     problems: list[str] = []
-    for name, text in texts.items():
-        try:
-            values[name] = _from_text(signature.wants(name), text)
-        except ValidationError as error:
-            problems.append(_complaint(name, signature.wants(name), text, error))
+    values = _read(((name, signature.wants(name), text) for name, text in texts.items()), _from_text, problems)
     _raise(flow, problems)
+    return values
+
+
+def _read(given: Iterable[tuple[str, Any, Any]], read: Callable[[Any, Any], Any], problems: list[str]) -> dict[str, Any]:
+    """Return values by name, each read as its annotation says; what cannot be read is added to the problems."""
+    values: dict[str, Any] = {}
+    for name, annotation, value in given:
+        try:
+            values[name] = read(annotation, value)
+        except ValidationError as error:
+            problems.append(_complaint(name, annotation, value, error))
     return values
 
 

@@ -84,19 +84,15 @@ def state_of(store: Store, files: RunFiles) -> RunState:
         return end.state
     try:
         now = fate(files)
+    except FlowbridgeError:  # not even who drives it can be read: it may be going on
+        return "running"
+    try:
         gone = lost(files, lambda: FlowGraph.model_validate_json(store.load(files.run().graph)), now)
         if gone is not None:
             return gone.end.state
         return "failed" if (silence(files, now) or 0.0) >= GIVEN_UP else "running"
     except FlowbridgeError:  # its records or its flow cannot be read, and nobody will mend them
-        return _state_of_damaged(files)
-
-
-def _state_of_damaged(files: RunFiles) -> RunState:
-    try:
-        return "failed" if fate(files) == "gone" else "running"
-    except FlowbridgeError:  # not even who drives it: it may be going on
-        return "running"
+        return "failed" if now == "gone" else "running"
 
 
 def _message(files: RunFiles, state: RunState, attempts: list[TaskRecord | TaskStarted], at: float) -> str:
