@@ -175,6 +175,11 @@ def _rendezvous(size: int) -> dict[str, str]:
         return rendezvous("127.0.0.1", probe.getsockname()[1], size)
 
 
+GANG_PORT = 29500
+"""Of the first member of a gang in containers: the one that `torch.distributed` takes by itself, and Kubeflow Trainer opens
+(`pkg/constants/constants.go`)."""
+
+
 def rendezvous(address: str, port: int, size: int) -> dict[str, str]:
     """Return the variables by which the members of a gang find each other, for `torch.distributed` and `torchrun` alike.
 

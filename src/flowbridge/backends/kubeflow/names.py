@@ -8,7 +8,10 @@ LONGEST = 48
 """Argo makes template names such as ``comp-<name>-<name>-iterator`` of at most 128 characters out of these."""
 NAME_FORM = "lower-case letters, digits, '-' and '.'"
 _LONGEST_OBJECT = 253
-_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+LONGEST_LABEL = 63
+_A_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_LABEL = re.compile(_A_LABEL)
+_OBJECT = re.compile(rf"{_A_LABEL}(\.{_A_LABEL})*")
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _WEAK = re.compile(r"[^a-z0-9]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|\{\{|\}\}")
@@ -63,6 +66,11 @@ DERIVED = ("-driver", "-iteration", "-iterations", "-iterator", "-items")
 def is_object_name(text: str) -> bool:
     """Say whether an object of the cluster, such as a secret, can have that name (a DNS-1123 subdomain)."""
     return len(text) <= _LONGEST_OBJECT and _OBJECT.fullmatch(text) is not None
+
+
+def is_label(text: str) -> bool:
+    """Say whether a part of an object, such as a pod's volume, can have that name (a DNS-1123 label)."""
+    return len(text) <= LONGEST_LABEL and _LABEL.fullmatch(text) is not None
 
 
 def is_key(text: str) -> bool:

@@ -89,8 +89,7 @@ def launcher_config(node: StepNode | None, options: KubeflowOptions, items: int 
     """Return the Kubernetes settings of a pod that starts a gang and looks after it: what the step asks for is for the gang's pods."""
     config = _from_profile(options)
     if node is not None and node.timeout is not None:
-        attempts = 1 + growths_of(node.resources)
-        config["activeDeadlineSeconds"] = str(attempts * (math.ceil(node.timeout * items) + GRACE) + GRACE)
+        config["activeDeadlineSeconds"] = _deadline(node, node.timeout * items, GRACE)
     return {key: config[key] for key in sorted(config)}
 
 
@@ -138,8 +137,7 @@ def _add_step(config: Json, node: StepNode, options: KubeflowOptions, items: int
         if options.secrets.get(secret.env) != f"{name}/{key}":  # which every pod has
             config.setdefault("secretAsEnv", []).append(_secret(secret.env, name, key))
     if node.timeout is not None:
-        attempts = 1 + growths_of(resources)
-        config["activeDeadlineSeconds"] = str(attempts * math.ceil(node.timeout * items) + GRACE)
+        config["activeDeadlineSeconds"] = _deadline(node, node.timeout * items)
     if resources.shm is not None:
         config.setdefault("emptyDirMounts", []).append(
             {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": quantity(resources.shm)}  # noqa: S108
@@ -150,6 +148,11 @@ def _add_step(config: Json, node: StepNode, options: KubeflowOptions, items: int
     if resources.gpu_type and "/" not in resources.gpu_type and options.flavor == "open":
         labels = config.setdefault("nodeSelector", {"labels": {}})["labels"]
         labels[options.gpu_label] = resources.gpu_type
+
+
+def _deadline(node: StepNode, limit: float, beside: int = 0) -> str:
+    """Return the seconds that a pod may live: for each attempt with more memory its time limit and what it takes beside, and once more the rest."""
+    return str((1 + growths_of(node.resources)) * (math.ceil(limit) + beside) + GRACE)
 
 
 def kubernetes_secret(secret: Secret, options: KubeflowOptions) -> tuple[str, str]:

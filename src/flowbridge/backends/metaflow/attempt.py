@@ -20,7 +20,7 @@ from flowbridge.engine.child import ChildOrder, be_forked, run_child
 from flowbridge.engine.environments import interpreter_of
 from flowbridge.engine.ledger import Account
 from flowbridge.engine.process_tree import adopt_orphans, kill_descendants
-from flowbridge.engine.running import Member, Running, nodes_of, place, rendezvous, resources_of
+from flowbridge.engine.running import GANG_PORT, Member, Running, nodes_of, place, rendezvous, resources_of
 from flowbridge.engine.scheduler import Task
 from flowbridge.environments import go_on_in
 from flowbridge.ir.attempts import is_last
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 _LOOK = 0.02
 _WAIT = 0.5
 _FAREWELL = 5.0
-_PORT = 29500
-"""Of the first member of a gang in containers: the one that `torch.distributed` takes by itself."""
 _OWN_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
@@ -242,7 +240,7 @@ def _of_follower(order: WorkOrder, code: int | None) -> TaskRecord:
 
 def variables_of(gang: Gang) -> dict[str, str]:
     """Return what tells a member of a gang in containers its place, and the others'."""
-    return {**rendezvous(gang.address, _PORT, gang.size), **place(gang.rank, gang.size)}
+    return {**rendezvous(gang.address, GANG_PORT, gang.size), **place(gang.rank, gang.size)}
 
 
 def secrets_by_key(node: StepNode | MapNode) -> dict[str, str]:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from flowbridge.backends.kubeflow.gang import FAREWELL
 from flowbridge.backends.kubeflow.supervise import died_record, interpreter_of
 from flowbridge.engine import endings
 from flowbridge.engine.running import Running, resources_of
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from flowbridge.worker.order import WorkOrder
     from flowbridge.worker.session import RunSession
 
-FAREWELL = 30.0
-"""Seconds that the members have to end by themselves once the first one has."""
 LOOK = 0.05
 
 

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from flowbridge.backends.kubeflow.gang import FAREWELL, TERMINATED
 from flowbridge.backends.kubeflow.gang.cluster import CONFLICT, Cluster, ClusterError
 from flowbridge.backends.kubeflow.gang.trainjob import (
     LAUNCHER,
@@ -43,13 +44,10 @@ Json = dict[str, Any]
 POLL = 2.0
 LOOK_AT_PODS = 5
 """Looks at the records for one look at the pods."""
-FAREWELL = 30.0
-"""Seconds that the members have to end by themselves once the first one has."""
 PATIENCE = 600.0
 """Seconds that pods may wait for an image, or for a secret, that is not there."""
 GOING = 120.0
 """Seconds that the pods of an attempt before have to go."""
-_TERMINATED = 143
 
 
 @dataclass
@@ -218,7 +216,7 @@ def _ended_by_signals() -> Iterator[None]:
     """Unwind when this pod is told to end, so that the gang's pods end too."""
 
     def leave(_number: int, _frame: object) -> NoReturn:
-        raise SystemExit(_TERMINATED)
+        raise SystemExit(TERMINATED)
 
     before = signal.signal(signal.SIGTERM, leave)
     try:

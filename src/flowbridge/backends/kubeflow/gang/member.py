@@ -9,8 +9,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
+from flowbridge.backends.kubeflow.gang import TERMINATED
 from flowbridge.backends.kubeflow.supervise import Member, died_record, in_child, interpreter_of
-from flowbridge.engine.running import place, rendezvous
+from flowbridge.engine.running import GANG_PORT, place, rendezvous
 from flowbridge.errors import BackendError
 from flowbridge.records.models import Reason, TaskStarted
 from flowbridge.worker.__main__ import is_well
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
 
 RANKS = ("PET_NODE_RANK", "JOB_COMPLETION_INDEX", "JAX_PROCESS_ID")
 """Who tells a pod its place: Trainer's torch runtimes, any indexed job of Kubernetes, Trainer's jax runtimes."""
-PORT = 29500
-"""That Trainer opens between the pods of a gang (`pkg/constants/constants.go`)."""
 _ADDRESS, _PORT = "PET_MASTER_ADDR", "PET_MASTER_PORT"
-_TERMINATED = 143
 
 
 def run_member(order: WorkOrder, run: RunSession, size: int, first: str) -> int:
@@ -48,7 +46,7 @@ def run_member(order: WorkOrder, run: RunSession, size: int, first: str) -> int:
     if not run.files.claim_member(_started(order), rank):
         message = f"member {rank} of the gang was lost; it was started anew, but cannot join the others again"
         return _code(run.files.end(died_record(order, node, Reason(kind="lost_worker", message=message), time.time())))
-    os.environ.update(rendezvous(os.environ.get(_ADDRESS, first), int(os.environ.get(_PORT, PORT)), size))
+    os.environ.update(rendezvous(os.environ.get(_ADDRESS, first), int(os.environ.get(_PORT, GANG_PORT)), size))
     os.environ.update(place(rank, size))
     stop = _Over(order, run, rank)
     return _code(in_child(order, run, node, interpreter_of(node, run), Member(rank, stop)))
@@ -98,4 +96,4 @@ def _code(record: TaskRecord) -> int:
 def _leave(_number: int, _frame: object) -> NoReturn:
     """End at once when the pod is ended: the process beside this one dies with it."""
     sys.stderr.write("flowbridge: this node was told to end\n")
-    raise SystemExit(_TERMINATED)
+    raise SystemExit(TERMINATED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from flowbridge.backends.kubeflow.names import LONGEST_LABEL, is_label
 from flowbridge.errors import suggest
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from flowbridge.backends.kubeflow.lint.view import Json, View
 
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-LONGEST_LABEL = 63
 _LABEL_RULE = f"of a-z, 0-9 and '-', at most {LONGEST_LABEL} long"
 _NAMED_BY = {
     "emptyDirMounts": "volumeName",
@@ -127,7 +126,7 @@ def _mount_problems(config: Json) -> Iterator[str]:
                 yield f"{path} is mounted twice"
             if name in names:
                 yield f"two volumes are called {name!r}: the server names one after its {_WHAT.get(kind, 'volumeName')}. Mount it once"
-            if name is not None and (not _LABEL.fullmatch(name) or len(name) > LONGEST_LABEL):
+            if name is not None and not is_label(name):
                 yield f"{name!r} cannot name a volume, which the server names after its {_WHAT.get(kind, 'volumeName')}: it must be {_LABEL_RULE}"
             if name in SERVERS_VOLUMES:
                 yield f"the server itself has a volume {name!r} in each pod; use another name"
