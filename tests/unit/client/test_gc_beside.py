@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from flowbridge import each, flow, get_run, step
-from tests.unit.client.test_gc import age
+from flowbridge import each, flow, get_run
+from tests.unit.client.test_gc import age, arrays, grow
 
 CLEANER = """
 import sys, time
@@ -23,16 +23,6 @@ while not over.exists():
 print(rounds, files, runs)
 """
 RUNS = 10
-
-
-@step
-def arrays(n: int, seed: int) -> list[np.ndarray]:
-    return [np.full(30_000, seed * 100 + i, dtype=np.float64) for i in range(n)]
-
-
-@step
-def grow(a: np.ndarray) -> np.ndarray:
-    return a + 0.5
 
 
 @flow

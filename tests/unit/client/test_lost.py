@@ -21,6 +21,7 @@ from flowbridge.records.envelope import seal
 from flowbridge.records.files import RunFiles, Runs
 from flowbridge.records.finish import finalise
 from flowbridge.records.models import RunNative
+from tests.unit.waiting import eventually
 
 from .steps import doubling
 
@@ -51,15 +52,6 @@ def waiting() -> int:
     return total(wait.map(each(numbers())))
 """
 DAY = 86400.0
-
-
-def eventually(holds, patience=60.0):
-    deadline = time.monotonic() + patience
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 class Driver:

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from flowbridge.engine.process_tree import is_alive, started_at
+from tests.unit.waiting import eventually
 
 FLOW = """
 import os, subprocess, sys, threading, time
@@ -63,15 +63,6 @@ if __name__ == "__main__":
     time.sleep(0.1)
     print(starting.options(backend="inline").run(sys.argv[1]).status, flush=True)
 """
-
-
-def eventually(holds: object, patience: float = 60.0) -> bool:
-    deadline = time.monotonic() + patience
-    while not holds():  # type: ignore[operator]
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

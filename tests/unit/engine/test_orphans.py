@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from flowbridge.engine import cgroups
 from flowbridge.engine.process_tree import is_alive
+from tests.unit.waiting import eventually
 
 FLOW = """
 import os, subprocess, sys, time
@@ -71,15 +71,6 @@ def ends() -> tuple[int, int]:
 if __name__ == "__main__":
     print(globals()[sys.argv[1]].run().status, flush=True)
 """
-
-
-def eventually(holds: object, patience: float = 60.0) -> bool:
-    deadline = time.monotonic() + patience
-    while not holds():  # type: ignore[operator]
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 class Driver:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from flowbridge import get_run
 from flowbridge.artifacts import folders
 from flowbridge.artifacts.store import Store
+from tests.unit.waiting import eventually
 
 FLOW = """
 import os, signal, time
@@ -115,15 +115,6 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
-
-
-def eventually(holds: object, patience: float = 60.0) -> bool:
-    deadline = time.monotonic() + patience
-    while not holds():  # type: ignore[operator]
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def run_all(machine: Machine, flow: str, backend: str, tasks: int) -> None:

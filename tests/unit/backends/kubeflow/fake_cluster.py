@@ -14,11 +14,11 @@ import subprocess
 import sys
 import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-Json = dict[str, Any]
+from tests.unit.backends.kubeflow.fake_http import FakeHttp, Json, Refusal
+
 JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/ml/trainjobs"
 TRAINER = {"image", "command", "args", "env", "numNodes", "numProcPerNode", "resourcesPerNode"}
 POD = {
@@ -28,16 +28,7 @@ POD = {
 RESERVED = {"PET_NNODES", "PET_NPROC_PER_NODE", "PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT"}
 
 
-class Refusal(Exception):
-    """The server answers with an error."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-class FakeCluster:
+class FakeCluster(FakeHttp):
     """The server and what it was asked.
 
     Attributes:
@@ -54,6 +45,7 @@ class FakeCluster:
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.requests: list[tuple[str, str, Json, Any]] = []
         self.jobs: dict[str, Json] = {}
         self.made: list[Json] = []
@@ -65,60 +57,28 @@ class FakeCluster:
         self.waiting: tuple[str, str] | None = None
         self.fail: Json | None = None
         self.restarts = 0
-        self.threads: list[threading.Thread] = []
         self.account = folder / "account"
         self.account.mkdir()
         claims = base64.urlsafe_b64encode(json.dumps({"sub": "system:serviceaccount:ml:pipeline-runner"}).encode()).rstrip(b"=")
         (self.account / "token").write_text(f"e30.{claims.decode()}.x")
         (self.account / "namespace").write_text("ml")
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._http.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self._http.server_port}"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        self.listen()
 
     def close(self) -> None:
         """Stop answering, and every node."""
         for name in list(self.jobs):
             self._kill(name)
-        for thread in self.threads:
-            thread.join(30)
-        self._http.shutdown()
-        self._http.server_close()
+        self.stop()
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        server = self
+    def told(self, refusal: Refusal) -> Json:
+        return {"kind": "Status", "status": "Failure", "message": refusal.message, "code": refusal.code}
 
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *args: Any) -> None:
-                pass
-
-            def handle_any(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                try:
-                    answer = server.answer(self.command, self.path, self.headers.get("Authorization", ""), body)
-                    code, data = 200, json.dumps(answer).encode()
-                except Refusal as refusal:
-                    if refusal.code == 0:
-                        self.connection.close()
-                        return
-                    code = refusal.code
-                    data = json.dumps({"kind": "Status", "status": "Failure", "message": refusal.message, "code": code}).encode()
-                self.send_response(code)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_GET = do_POST = do_DELETE = handle_any
-
-        return Handler
-
-    def answer(self, method: str, target: str, authorization: str, body: bytes) -> Json:
+    def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Json:
         url = urllib.parse.urlsplit(target)
         query = {k: v[0] for k, v in urllib.parse.parse_qs(url.query).items()}
         payload = json.loads(body) if body else None
         self.requests.append((method, url.path, query, payload))
-        if authorization != f"Bearer {(self.account / 'token').read_text()}":
+        if headers.get("Authorization") != f"Bearer {(self.account / 'token').read_text()}":
             raise Refusal(401, "Unauthorized")
         lost = False
         if self.refuse.get(method):

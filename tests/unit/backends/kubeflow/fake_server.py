@@ -8,25 +8,15 @@ import shutil
 import threading
 import urllib.parse
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.unit.backends.kubeflow.fake_argo import FAILED, SUCCEEDED, Execution
+from tests.unit.backends.kubeflow.fake_http import FakeHttp, Json, Refusal
 
-Json = dict[str, Any]
 PREFIX = "/apis/v2beta1"
 
 
-class Refusal(Exception):
-    """The server answers with an error."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-class FakeServer:
+class FakeServer(FakeHttp):
     """The server and what it was asked.
 
     Attributes:
@@ -40,6 +30,7 @@ class FakeServer:
     """
 
     def __init__(self, *, workers: int = 2) -> None:
+        super().__init__()
         self.requests: list[tuple[str, str, Any]] = []
         self.executions: dict[str, Execution] = {}
         self.runs: dict[str, Json] = {}
@@ -54,50 +45,18 @@ class FakeServer:
         self.break_pods: frozenset[str] = frozenset()
         self.held = False
         self.workers = workers
-        self.threads: list[threading.Thread] = []
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._http.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self._http.server_port}"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        self.listen()
 
     def close(self) -> None:
         """Stop answering, and every run."""
         for execution in self.executions.values():
             execution.stop()
-        for thread in self.threads:
-            thread.join(30)
+        self.stop()
         for execution in self.executions.values():
             shutil.rmtree(execution.folder, ignore_errors=True)
-        self._http.shutdown()
-        self._http.server_close()
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *args: Any) -> None:
-                pass
-
-            def handle_any(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                try:
-                    answer = server.answer(self.command, self.path, dict(self.headers), body)
-                    code, data = 200, json.dumps(answer).encode()
-                except Refusal as refusal:
-                    if refusal.code == 0:
-                        self.connection.close()
-                        return
-                    code = refusal.code
-                    data = json.dumps({"error": refusal.message, "code": 13, "message": refusal.message}).encode()
-                self.send_response(code)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_GET = do_POST = do_DELETE = handle_any
-
-        return Handler
+    def told(self, refusal: Refusal) -> Json:
+        return {"error": refusal.message, "code": 13, "message": refusal.message}
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Json:
         url = urllib.parse.urlsplit(target)
