@@ -52,9 +52,11 @@ def main() -> None:
     parser.add_argument("--writers", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rclone", help="the program; without, the one that is found, or moto")
-    parser.add_argument("--folder", help="where files go")
+    parser.add_argument("--folder", type=Path, help="where files go; made where it is missing")
     parser.add_argument("--output", type=Path, help="page to write the tables into")
     given = parser.parse_args()
+    if given.folder is not None:
+        given.folder.mkdir(parents=True, exist_ok=True)
     for part in given.parts or PARTS:
         with tempfile.TemporaryDirectory(dir=given.folder, prefix="flowbridge-bench-") as folder:
             text = f"{PARTS[part](Path(folder), given)}\n\n{taken_on(given.rounds)}"

@@ -9,10 +9,13 @@ import fsspec
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError
+from s3fs.errors import translate_boto_error
 
 from flowbridge.artifacts import layout, s3parts, transfer
+from flowbridge.artifacts.collect import GRACE, Retention
 from flowbridge.artifacts.s3parts import Parts, parts_of
 from flowbridge.artifacts.store import Store
+from flowbridge.client.gc import carry_out, make_plan, usage_of
 from flowbridge.errors import ArtifactNotFoundError, StoreUnavailableError
 
 pytestmark = pytest.mark.s3
@@ -157,3 +160,65 @@ def test_a_part_that_may_not_be_sent_is_told_and_not_sent_again(store, monkeypat
         store.save(large())
     assert len(tried) == len(set(tried))
     assert open_uploads(s3_options) == []
+
+
+def begin_upload(store, options, path, parts=2):
+    """Do what a writer does that is killed midway."""
+    fs = fsspec.filesystem("s3", **options, skip_instance_cache=True)
+    bucket, key, _ = fs.split_path(f"{store.url}/{path}")
+    upload = fs.call_s3("create_multipart_upload", Bucket=bucket, Key=key)["UploadId"]
+    for number in range(1, parts + 1):
+        fs.call_s3("upload_part", Bucket=bucket, Key=key, PartNumber=number, UploadId=upload, Body=bytes(5 << 20))
+    return upload
+
+
+@pytest.mark.parametrize("store", ["botocore"], indirect=True)
+def test_uploads_of_writers_that_were_killed_are_found_and_ended(store, s3_options):
+    kept = store.save(large())
+    begun = {begin_upload(store, s3_options, layout.blob(f"blake3:{name * 64}")) for name in "ab"}
+    other = Store.open(f"{store.url}-other", options=s3_options)
+    not_ours = begin_upload(other, s3_options, "blobs/x")
+    assert [path for path, _, _ in store.content.entries("", temporary=False)] == [layout.blob(kept.digest)]
+    plan = make_plan(store, Retention(), grace=GRACE)
+    assert [size for _, size, _ in plan.files] == [10 << 20] * 2
+    assert usage_of(store).total == kept.size + (20 << 20)
+    assert len(carry_out(store, plan).files) == 2
+    still = {upload["UploadId"] for upload in open_uploads(s3_options)}
+    assert not begun & still
+    assert not_ours in still
+    assert make_plan(store, Retention()).files == ()
+    assert store.exists(kept)
+    other.content.delete([path for path, _, _ in other.content.entries("", temporary=True)])
+    assert open_uploads(s3_options) == []
+
+
+@pytest.mark.parametrize("store", ["botocore"], indirect=True)
+@pytest.mark.parametrize("code", ["AccessDenied", "NotImplemented", "MethodNotAllowed"])
+def test_a_server_that_does_not_tell_of_uploads_is_cleaned_without(store, monkeypatch, code):
+    begun = store.content._filesystem()
+    call = begun.call_s3
+
+    def call_s3(method, **kwargs):
+        if method == "list_multipart_uploads":
+            raise translate_boto_error(ClientError({"Error": {"Code": code, "Message": "no"}}, method))
+        return call(method, **kwargs)
+
+    monkeypatch.setattr(begun, "call_s3", call_s3)
+    assert make_plan(store, Retention()).files == ()
+
+
+@pytest.mark.parametrize("store", ["botocore"], indirect=True)
+def test_a_server_in_trouble_is_asked_again_for_its_uploads(store, monkeypatch):
+    begun = store.content._filesystem()
+    call, asked = begun.call_s3, []
+
+    def call_s3(method, **kwargs):
+        if method == "list_multipart_uploads":
+            asked.append(method)
+            raise translate_boto_error(FAILURE)
+        return call(method, **kwargs)
+
+    monkeypatch.setattr(begun, "call_s3", call_s3)
+    with pytest.raises(StoreUnavailableError, match="unfinished uploads"):
+        make_plan(store, Retention())
+    assert len(asked) == 4

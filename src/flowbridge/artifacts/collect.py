@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from flowbridge.artifacts.content import CHUNK
+from flowbridge.errors import ConfigError, suggest
 
 PINNED = "pinned"
 """The tag of runs that always stay."""
@@ -27,6 +29,7 @@ class RunFacts:
         created: Seconds since the epoch.
         status: ``done``, ``failed``, ``cancelled``; ``running`` where no end is written.
         tags: Its tags.
+        metrics: Last value of each of its metrics.
     """
 
     flow: str
@@ -34,6 +37,7 @@ class RunFacts:
     created: float
     status: str
     tags: tuple[str, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Retention:
     Attributes:
         older_than: Seconds since they were created.
         keep: The newest runs of each flow that stay, whatever else holds.
+        best: Metrics by which the best done run of each flow stays, whatever else holds: ``auc`` (or ``auc:max``), ``loss:min``.
         flow: Of this flow only.
         status: Ended like this only.
         tag: With this tag only.
@@ -53,11 +58,12 @@ class Retention:
     flow: str | None = None
     status: str | None = None
     tag: str | None = None
+    best: tuple[str, ...] = ()
 
     @property
     def selects(self) -> bool:
         """Whether anything is set."""
-        return any(value is not None for value in (self.older_than, self.keep, self.flow, self.status, self.tag))
+        return bool(self.best) or any(value is not None for value in (self.older_than, self.keep, self.flow, self.status, self.tag))
 
 
 def runs_to_remove(runs: Sequence[RunFacts], retention: Retention, now: float) -> list[RunFacts]:
@@ -67,19 +73,39 @@ def runs_to_remove(runs: Sequence[RunFacts], retention: Retention, now: float) -
         runs: All runs of the store; the newest are counted over all of a flow, also those that may not go.
         retention: Which may go.
         now: Seconds since the epoch.
+
+    Raises:
+        ConfigError: No run has a metric by which the best one is to stay.
     """
     if not retention.selects:
         return []
-    newest = _newest(runs, retention.keep or 0)
-    found = [run for run in runs if run.id not in newest[run.flow] and _may_go(run, retention, now)]
+    spared = _spared(runs, retention)
+    found = [run for run in runs if (run.flow, run.id) not in spared and _may_go(run, retention, now)]
     return sorted(found, key=lambda run: run.created)
 
 
-def _newest(runs: Sequence[RunFacts], count: int) -> dict[str, set[str]]:
+def _spared(runs: Sequence[RunFacts], retention: Retention) -> set[tuple[str, str]]:
+    """Return flow and id of the runs that stay because they are among the newest, or the best, of their flow."""
     by_flow: dict[str, list[RunFacts]] = defaultdict(list)
-    for run in runs:
+    for run in sorted(runs, key=lambda r: r.created, reverse=True):
         by_flow[run.flow].append(run)
-    return {flow: {run.id for run in sorted(of, key=lambda r: r.created, reverse=True)[:count]} for flow, of in by_flow.items()}
+    newest = [run for of in by_flow.values() for run in of[: retention.keep or 0]]
+    best = [run for metric in retention.best for run in _best(by_flow, metric)]
+    return {(run.flow, run.id) for run in newest + best}
+
+
+def _best(by_flow: Mapping[str, Sequence[RunFacts]], wanted: str) -> list[RunFacts]:
+    """Return the best of each flow's done runs by a metric, the newest of equals; flows that do not have it have none."""
+    name, _, mode = wanted.removeprefix("metrics.").partition(":")
+    if mode not in {"", "max", "min"}:
+        raise ConfigError(f"The best run by {wanted!r}: write the metric, then :max or :min, such as loss:min")
+    choose = min if mode == "min" else max
+    done = [[run for run in of if run.status == "done"] for of in by_flow.values()]
+    having = [[run for run in of if not math.isnan(run.metrics.get(name, math.nan))] for of in done]
+    if not any(having):  # mistyped, it would spare nothing, and what was to stay would go
+        known = sorted({metric for of in done for run in of for metric in run.metrics})
+        raise ConfigError(f"No run that is done has a metric {name!r}; they have {', '.join(known) or 'none'}.{suggest(name, known)}")
+    return [choose(of, key=lambda run: run.metrics[name]) for of in having if of]
 
 
 def _may_go(run: RunFacts, retention: Retention, now: float) -> bool:

@@ -45,6 +45,16 @@ def run_file(flow: str, run: str, kind: str) -> str:
     return f"{RUNS}/{flow}/{run}/{kind}.json"
 
 
+def tags_dir(flow: str, run: str) -> str:
+    """Return the folder of what was said of a run's tags since it began."""
+    return f"{RUNS}/{flow}/{run}/tags"
+
+
+def tag_file(flow: str, run: str, name: str) -> str:
+    """Return the path of what was said of one tag; `name` is its digest, as a tag may hold anything."""
+    return f"{tags_dir(flow, run)}/{name.rpartition(':')[2]}.json"
+
+
 def tasks_dir(flow: str, run: str) -> str:
     """Return the folder of a run's task records."""
     return f"{RUNS}/{flow}/{run}/tasks"

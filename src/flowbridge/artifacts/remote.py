@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flowbridge.artifacts import transfer
+from flowbridge.artifacts import transfer, uploads
 from flowbridge.artifacts.content import TEMPORARY, temporary_name
 from flowbridge.artifacts.transfer import PART, FilePieces, MemoryPieces, Pieces
 from flowbridge.artifacts.trouble import FULL, not_found
@@ -211,6 +211,10 @@ class RemoteContent:
     def entries(self, prefix: str, *, temporary: bool = False) -> Iterator[tuple[str, int, float]]:
         for path, info in self._found(prefix, temporary=temporary):
             yield path, int(info["size"]), _changed(info)
+        if temporary and uploads.known_to(self._filesystem()):
+            found = self._try("list the unfinished uploads of", prefix, lambda fs: list(uploads.unfinished(fs, self._full(prefix))))
+            for full, info in found:
+                yield self._relative(full), int(info["size"]), _changed(info)
 
     def _found(self, prefix: str, *, temporary: bool) -> list[tuple[str, dict[str, Any]]]:
         folder = prefix.rstrip("/")
@@ -227,8 +231,10 @@ class RemoteContent:
             except FileNotFoundError:
                 return {}
 
-        start = len(self._root.lstrip("/")) + 1
-        return [(full.lstrip("/")[start:], info) for full, info in self._try("list", folder, request).items() if info["type"] == "file"]
+        return [(self._relative(full), info) for full, info in self._try("list", folder, request).items() if info["type"] == "file"]
+
+    def _relative(self, full: str) -> str:
+        return full.lstrip("/")[len(self._root.lstrip("/")) + 1 :]
 
     def folders(self, prefix: str) -> list[str]:
         def request(fs: AbstractFileSystem) -> list[dict[str, Any]]:
@@ -242,7 +248,11 @@ class RemoteContent:
         return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
 
     def delete(self, paths: Iterable[str]) -> None:
-        full = [self._full(p) for p in paths]
+        wanted = [self._full(p) for p in paths]
+        open_ones = [p for p in wanted if uploads.is_upload(p)]
+        if open_ones:
+            self._try("end", f"{len(open_ones)} uploads", lambda fs: uploads.end(fs, open_ones))
+        full = [p for p in wanted if not uploads.is_upload(p)]
         for start in range(0, len(full), _MANY):
             part = full[start : start + _MANY]
             self._try("delete", f"{len(part)} objects", lambda fs, part=part: _remove(fs, part))  # type: ignore[misc]

@@ -21,6 +21,12 @@ def gc(
     flow: Annotated[str | None, typer.Option("--flow", "-f", help="Runs of this flow only.")] = None,
     status: Annotated[str | None, typer.Option("--status", "-s", help="Runs that are done, failed or cancelled only.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", "-t", help="Runs with this tag only.")] = None,
+    best: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--best", metavar="METRIC[:min|max]", help="The best run of each flow by a metric stays: auc, loss:min; also several times."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove it.")] = False,
     profile: options.Profile = None,
     store: options.Store = None,
@@ -29,7 +35,7 @@ def gc(
     """Clean a store."""
     from flowbridge.client import gc as cleaning
 
-    retention = cleaning.retention_of(older_than, keep, flow=flow, status=status, tag=tag)
+    retention = cleaning.retention_of(older_than, keep, flow=flow, status=status, tag=tag, best=best or ())
     plan = cleaning.gc(retention, remove=yes, store=store, profile=profile)
     if as_json:
         print_json({**plan.row(), "removed": yes})

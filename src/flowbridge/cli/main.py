@@ -12,7 +12,7 @@ import typer
 
 from flowbridge.errors import FlowbridgeError, RunFailedError, UsageError, suggest
 
-COMMANDS = ("run", "check", "compile", "deploy", "runs", "show", "logs", "backends", "resources", "status", "gc", "du")
+COMMANDS = ("run", "check", "compile", "deploy", "runs", "show", "logs", "backends", "resources", "status", "tag", "gc", "du")
 """Each is the function of that name in the module of that name in this package; the order is that of the help."""
 
 DONE, FAILED, WRONG = 0, 1, 2

@@ -30,17 +30,17 @@ def runs(
 
     listed = found.runs(flow=flow, status=status, where=where, order_by=sort, limit=limit, store=store, profile=profile)
     if as_json:
-        print_json([found.row_of(run) for run in listed])
+        print_json(listed.rows())
     elif listed:
-        print_table(("id", "flow", "status", "backend", "created", "took", "params", "metrics"), [_cells(run) for run in listed])
+        print_table(
+            ("id", "flow", "status", "backend", "created", "took", "params", "metrics"),
+            [_cells(*pair) for pair in zip(listed, listed.rows(), strict=True)],
+        )
     else:
         print("No runs" + (" match." if any((flow, status, where)) else " in this store yet. Start one: flowbridge run FILE"))
 
 
-def _cells(run: Run[Any]) -> list[Any]:
-    from flowbridge.client.runs import row_of
-
-    row = row_of(run)
+def _cells(run: Run[Any], row: dict[str, Any]) -> list[Any]:
     silent = run.message if row["finished"] is None else None  # of a run that has not ended, that it is silent is all there is to say
     return [
         row["id"],

@@ -17,7 +17,7 @@ from flowbridge.errors import ConfigError, StoreError, suggest
 from flowbridge.records.files import RunFiles, Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from flowbridge.artifacts.store import Store
 
@@ -85,7 +85,15 @@ def gc(
     return carry_out(opened, plan, grace=grace) if remove else plan
 
 
-def retention_of(older_than: str | None, keep: int | None, *, flow: str | None, status: str | None, tag: str | None) -> Retention:
+def retention_of(
+    older_than: str | None,
+    keep: int | None,
+    *,
+    flow: str | None = None,
+    status: str | None = None,
+    tag: str | None = None,
+    best: Sequence[str] = (),
+) -> Retention:
     """Return which runs may go, from what a user wrote.
 
     Raises:
@@ -93,7 +101,7 @@ def retention_of(older_than: str | None, keep: int | None, *, flow: str | None, 
     """
     if status is not None and status not in _STATES:
         raise ConfigError(f"Unknown status {status!r}; runs that can go are {', '.join(_STATES)}.{suggest(status, _STATES)}")
-    return Retention(parse_age(older_than) if older_than is not None else None, keep, flow, status, tag)
+    return Retention(parse_age(older_than) if older_than is not None else None, keep, flow, status, tag, tuple(best))
 
 
 def parse_age(text: str) -> float:
@@ -208,7 +216,7 @@ def du(*, store: str | None = None, profile: str | None = None) -> Usage:
 
 def usage_of(store: Store) -> Usage:
     """Return what takes room in a store."""
-    sizes = {path: size for path, size, _ in store.content.entries("")}
+    sizes = {path: size for kind in (False, True) for path, size, _ in store.content.entries("", temporary=kind)}
     by_flow: dict[str, dict[str, int]] = defaultdict(dict)
     known = Runs(store.content)
     counts: Counter[str] = Counter()

@@ -77,22 +77,22 @@ def silence(files: RunFiles, now: Fate) -> float | None:
     return silent if silent >= SILENT else None
 
 
-def state_of(store: Store, files: RunFiles) -> RunState:
-    """Return the state of a run as cleaning up counts it: one that nobody can carry on any more is over."""
+def state_of(store: Store, files: RunFiles) -> tuple[RunState, dict[str, float]]:
+    """Return state and metrics of a run as cleaning up counts it: one that nobody can carry on any more is over."""
     end = files.ended()
     if end is not None:
-        return end.state
+        return end.state, end.metrics
     try:
         now = fate(files)
     except FlowbridgeError:  # not even who drives it can be read: it may be going on
-        return "running"
+        return "running", {}
     try:
         gone = lost(files, lambda: FlowGraph.model_validate_json(store.load(files.run().graph)), now)
         if gone is not None:
-            return gone.end.state
-        return "failed" if (silence(files, now) or 0.0) >= GIVEN_UP else "running"
+            return gone.end.state, gone.end.metrics
+        return ("failed" if (silence(files, now) or 0.0) >= GIVEN_UP else "running"), {}
     except FlowbridgeError:  # its records or its flow cannot be read, and nobody will mend them
-        return "failed" if now == "gone" else "running"
+        return ("failed" if now == "gone" else "running"), {}
 
 
 def _message(files: RunFiles, state: RunState, attempts: list[TaskRecord | TaskStarted], at: float) -> str:

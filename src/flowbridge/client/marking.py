@@ -11,7 +11,7 @@ from flowbridge.artifacts.collect import RunFacts
 from flowbridge.artifacts.reference import Reference
 from flowbridge.client.lost import state_of
 from flowbridge.errors import ArtifactNotFoundError, RunNotFoundError
-from flowbridge.records.files import Runs
+from flowbridge.records.files import Runs, read_many
 from flowbridge.records.models import TaskRecord
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ _GATHERED = "gathered-"
 def runs_of(store: Store) -> list[tuple[RunFacts, RunFiles]]:
     """Return every run of a store with what retention asks of it."""
     known = Runs(store.content)
-    return [(facts_of(store, files), files) for files in known.read(known.list())]
+    found = known.read(known.list())
+    return list(zip(read_many(store.content, lambda files: facts_of(store, files), found), found, strict=True))
 
 
 def facts_of(store: Store, files: RunFiles) -> RunFacts:
     """Return what retention asks of a run."""
-    record, state = files.run(), state_of(store, files)
-    return RunFacts(files.flow, files.run_id, record.created, "running" if state == "pending" else state, record.tags)
+    state, metrics = state_of(store, files)
+    return RunFacts(files.flow, files.run_id, files.run().created, "running" if state == "pending" else state, files.tags(), metrics)
 
 
 def references(files: RunFiles) -> Iterator[Reference]:

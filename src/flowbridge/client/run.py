@@ -6,16 +6,19 @@ import importlib
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from flowbridge.authoring.environment import strings
 from flowbridge.backends.base import PreparedRun
 from flowbridge.backends.registry import get_backend
-from flowbridge.client import lost
+from flowbridge.client import lost, provenance
 from flowbridge.client.sources import Source
 from flowbridge.client.tasks import Task, Tasks, by_task, find_node
-from flowbridge.errors import RunFailedError, RunNotFoundError, UsageError
+from flowbridge.errors import ConfigError, RunFailedError, RunNotFoundError, UsageError, suggest
+from flowbridge.records.files import RunFiles
+from flowbridge.records.models import TagChange
 from flowbridge.worker.result import resolve_result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from flowbridge.backends.base import Submission
     from flowbridge.engine.drivers import Fate
@@ -61,6 +64,11 @@ class Run(Generic[R]):
         return self._source.session.record
 
     @property
+    def files(self) -> RunFiles:
+        """Its records as files of the store."""
+        return self._files
+
+    @property
     def id(self) -> str:
         """Unique in the store."""
         return self.record.id
@@ -87,8 +95,42 @@ class Run(Generic[R]):
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Words to find it by."""
-        return self.record.tags
+        """Words to find it by: those it was started with, as :meth:`tag` and :meth:`untag` changed them since."""
+        return self._files.tags()
+
+    def tag(self, *tags: str) -> None:
+        """Give it more tags, whether it goes on or is over. One tagged ``pinned`` is never removed by :func:`flowbridge.client.gc.gc`.
+
+        Args:
+            tags: Words to find it by. Those it has already stay.
+
+        Raises:
+            ConfigError: One is no text, or empty.
+            RunNotFoundError: The run was removed.
+        """
+        self._change_tags(tags, present=True)
+
+    def untag(self, *tags: str) -> None:
+        """Take tags from it.
+
+        Args:
+            tags: Some of its tags.
+
+        Raises:
+            ConfigError: It has no such tag.
+            RunNotFoundError: The run was removed.
+        """
+        known = self.tags
+        for tag in tags:
+            if tag not in known:
+                raise ConfigError(f"Run {self.id} has no tag {tag!r}; it has {', '.join(known) or 'none'}.{suggest(tag, known)}")
+        self._change_tags(tags, present=False)
+
+    def _change_tags(self, tags: Sequence[str], *, present: bool) -> None:
+        wanted = strings("tags", tags)
+        RunFiles(self._files.content, self.flow, self.id).run()  # one that was removed meanwhile must not leave a folder behind
+        for tag in wanted:
+            self._files.change_tag(TagChange(tag=tag, present=present, changed=time.time(), user=provenance.user()))
 
     @property
     def store(self) -> str:

@@ -11,7 +11,7 @@ from flowbridge.client.options import open_store, profile_of
 from flowbridge.client.run import Run
 from flowbridge.client.where import Where, ordered
 from flowbridge.errors import ConfigError, MissingExtraError, RunNotFoundError, suggest
-from flowbridge.records.files import Runs
+from flowbridge.records.files import Runs, read_many
 from flowbridge.records.models import RunState
 from flowbridge.worker.session import RunSession
 
@@ -74,15 +74,18 @@ def runs(
     settings = profile_of(profile, store=store)
     opened = open_store(settings)
     known = Runs(opened.content)
-    found: Iterable[Run[Any]] = (_run(opened, files, settings) for files in known.read(known.list(flow)))
+    found = sorted((_run(opened, files, settings) for files in known.read(known.list(flow))), key=lambda r: r.created, reverse=True)
     if status is not None:
-        found = (r for r in found if r.status == status)
+        states = read_many(opened.content, lambda run: run.status, found)
+        found = [run for run, state in zip(found, states, strict=True) if state == status]
+    if condition is None and order_by is None:
+        return RunList(found[:limit])
+    rows = list(zip(found, RunList(found).rows(), strict=True))
     if condition is not None:
-        found = (r for r in found if condition.holds(row_of(r)))
-    listed = sorted(found, key=lambda r: r.created, reverse=True)
+        rows = [(run, row) for run, row in rows if condition.holds(row)]
     if order_by is not None:
-        listed = ordered(listed, order_by, row_of)
-    return RunList(listed[:limit])
+        rows = ordered(rows, order_by, lambda pair: pair[1])
+    return RunList(run for run, _ in rows[:limit])
 
 
 def _run(store: Store, files: RunFiles, profile: Profile) -> Run[Any]:
@@ -127,6 +130,10 @@ class RunList(Sequence[Run[Any]]):
         choose = max if mode == "max" else min
         return choose(having, key=lambda pair: pair[0])[1]
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the runs as listings show them; of a store that is far away, many are read at the same time."""
+        return read_many(self._runs[0].files.content, row_of, self._runs) if self._runs else []
+
     def to_dataframe(self) -> Any:
         """Return the runs as a pandas DataFrame, one row each; parameters and metrics have columns ``params.x`` and ``metrics.y``.
 
@@ -137,7 +144,7 @@ class RunList(Sequence[Run[Any]]):
             import pandas as pd  # noqa: PLC0415  (an extra)
         except ImportError as error:
             raise MissingExtraError.needed("A data frame", "pandas", "arrow") from error
-        frame = pd.DataFrame([_flat(row_of(run)) for run in self._runs])
+        frame = pd.DataFrame([_flat(row) for row in self.rows()])
         for column in ("created", "finished"):
             if column in frame:
                 frame[column] = pd.to_datetime(frame[column], utc=True)
@@ -149,7 +156,7 @@ class RunList(Sequence[Run[Any]]):
     def _repr_html_(self) -> str:
         from flowbridge.client.page import table_of  # noqa: PLC0415  (only in notebooks)
 
-        return table_of([row_of(run) for run in self._runs])
+        return table_of(self.rows())
 
 
 def row_of(run: Run[Any]) -> dict[str, Any]:
@@ -166,7 +173,7 @@ def row_of(run: Run[Any]) -> dict[str, Any]:
         "duration": round(run.duration, 3),
         "params": run.params,
         "metrics": run.metrics,
-        "tags": list(record.tags),
+        "tags": list(run.tags),
         "user": record.user,
         "commit": record.commit,
     }

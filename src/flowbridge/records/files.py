@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from flowbridge.artifacts import layout
+from flowbridge.artifacts import digests, layout
 from flowbridge.errors import ArtifactNotFoundError, RunNotFoundError, suggest
 from flowbridge.ir.base import FrozenModel
 from flowbridge.records.envelope import seal, unseal
-from flowbridge.records.models import Gathered, Index, RunEnd, RunNative, RunRecord, RunSummary, Saved, TaskRecord, TaskStarted
+from flowbridge.records.models import Gathered, Index, RunEnd, RunNative, RunRecord, RunSummary, Saved, TagChange, TaskRecord, TaskStarted
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.content import Content
@@ -92,6 +92,22 @@ class RunFiles:
     def native(self) -> RunNative | None:
         """Return where the run is found in the system behind the backend."""
         return self._read(layout.run_file(self.flow, self.run_id, "native"), RunNative)
+
+    def change_tag(self, change: TagChange) -> None:
+        """Write whether the run has a tag from now on."""
+        self.content.put(layout.tag_file(self.flow, self.run_id, digests.digest(change.tag.encode())), seal(change))
+
+    def tags(self) -> tuple[str, ...]:
+        """Return the tags it was started with, as they were changed since."""
+        paths = self.content.paths(f"{layout.tags_dir(self.flow, self.run_id)}/")
+        changes = [change for path in paths if (change := self._read(path, TagChange)) is not None]
+        tags = dict.fromkeys(self.run().tags)
+        for change in sorted(changes, key=lambda c: c.changed):
+            if change.present:
+                tags.setdefault(change.tag)
+            else:
+                tags.pop(change.tag, None)
+        return tuple(tags)
 
     def finish(self, end: RunEnd, summary: RunSummary) -> RunEnd:
         """Write `summary.json`, then `end.json`, unless the run has ended already; return the end that stands."""

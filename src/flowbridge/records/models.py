@@ -199,6 +199,15 @@ class RunEnd(_WithNumbers):
     metrics: dict[str, float] = {}
 
 
+class TagChange(FrozenModel):
+    """``tags/<digest of the tag>.json``: whether a run has a tag, since somebody said so. One file a tag: who sets another loses none."""
+
+    tag: str
+    present: bool
+    changed: float
+    user: str = ""
+
+
 class RunNative(FrozenModel):
     """``native.json``: where the run is found in the system behind the backend.
 

@@ -1,14 +1,19 @@
 """Planning what may go: pure, over facts."""
 
+import math
+
+import pytest
+
 from flowbridge.artifacts.collect import Retention, RunFacts, cutoff, runs_to_remove, shares, unreferenced
 from flowbridge.artifacts.content import CHUNK
+from flowbridge.errors import ConfigError
 
 DAY = 86400.0
 NOW = 100 * DAY
 
 
-def run(name, age, status="done", tags=(), flow="f"):
-    return RunFacts(flow, name, NOW - age * DAY, status, tags)
+def run(name, age, status="done", tags=(), flow="f", **metrics):
+    return RunFacts(flow, name, NOW - age * DAY, status, tags, metrics)
 
 
 RUNS = [
@@ -48,6 +53,42 @@ def test_the_newest_of_each_flow_stay():
     other = [run("x", 90, flow="other"), run("y", 91, flow="other")]
     found = runs_to_remove([*RUNS, *other], Retention(keep=1), NOW)
     assert [r.id for r in found] == ["y", "a", "b", "c"]
+
+
+MEASURED = [
+    run("low", 50, auc=0.7, loss=0.1),
+    run("high", 40, auc=0.9, loss=0.4),
+    run("again", 30, auc=0.9, loss=0.5),
+    run("broken", 20, "failed", auc=1.0, loss=0.0),
+    run("odd", 10, auc=math.nan),
+    run("bare", 5),
+    run("x", 90, flow="other", auc=0.2),
+]
+
+
+def without(*best, **conditions):
+    return [r.id for r in runs_to_remove(MEASURED, Retention(best=best, **conditions), NOW)]
+
+
+def test_the_best_of_each_flow_stay_the_newest_of_equals():
+    assert without("auc") == ["low", "high", "broken", "odd", "bare"]
+    assert without("metrics.auc:max") == without("auc")
+
+
+def test_the_least_is_the_best_where_that_is_said_and_several_are():
+    assert without("loss:min") == ["x", "high", "again", "broken", "odd", "bare"]
+    assert without("loss:min", "auc") == ["high", "broken", "odd", "bare"]
+    assert without("loss:min", keep=4) == ["x", "high"][1:]
+
+
+def test_the_best_stay_beside_other_conditions():
+    assert without("auc", older_than=25 * DAY) == ["low", "high"]
+
+
+@pytest.mark.parametrize(("best", "told"), [("acu", "Did you mean 'auc'"), ("auc:most", "write the metric, then :max or :min")])
+def test_a_metric_that_is_none_spares_nothing_so_it_is_refused(best, told):
+    with pytest.raises(ConfigError, match=told):
+        without(best)
 
 
 def test_all_conditions_hold_together():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowbridge import each, flow, get_run, step
+from flowbridge import each, flow, get_run, log_metric, step
 from flowbridge.artifacts import layout
 from flowbridge.artifacts.collect import Retention
 from flowbridge.artifacts.store import Store
@@ -165,6 +165,46 @@ def test_a_pinned_run_stays(store):
     age(store)
     assert gc(Retention(keep=0), remove=True, store=store).runs == ()
     assert get_run(pinned.id).result() == pinned.result()
+
+
+def test_a_run_pinned_once_it_is_over_stays_until_it_is_no_more(store):
+    found, other = start(seed=1), start(seed=2)
+    get_run(found.id).tag("pinned")
+    age(store)
+    assert [r.id for r in gc(Retention(keep=0), remove=True, store=store).runs] == [other.id]
+    assert loaded(get_run(found.id))
+    get_run(found.id).untag("pinned")
+    age(store)
+    assert [r.id for r in gc(Retention(keep=0), remove=True, store=store).runs] == [found.id]
+    assert list(Store.open(store).content.paths("")) == []
+
+
+def test_a_damaged_pin_stops_everything(store):
+    run = start()
+    run.tag("pinned")
+    (path,) = Path(store).glob("runs/*/*/tags/*.json")
+    path.write_bytes(path.read_bytes().replace(b"pinned", b"pinnad"))
+    with pytest.raises(ArtifactDamagedError, match="tags/"):
+        gc(Retention(keep=0), remove=True, store=store)
+    assert loaded(get_run(run.id))
+
+
+@step
+def score(n: int) -> int:
+    log_metric("auc", 1 / n)
+    return n
+
+
+@flow
+def scoring(n: int = 1) -> int:
+    return score(n)
+
+
+def test_the_best_run_stays(store):
+    best, other = (scoring.options(backend="inline").run(n=n) for n in (1, 2))
+    age(store)
+    assert [r.id for r in gc(retention_of(None, None, best=["auc"]), store=store).runs] == [other.id]
+    assert [r.id for r in gc(retention_of(None, None, best=["auc:min"]), store=store).runs] == [best.id]
 
 
 def test_a_run_that_has_not_ended_stays_with_all_that_was_written_since(store):

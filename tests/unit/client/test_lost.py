@@ -218,8 +218,8 @@ def test_a_run_that_was_closed_at_the_last_moment_is_not_declared_dead(start, mo
         return seen()
 
     monkeypatch.setattr(driver.files, "ended", ended)
-    assert lost.state_of(Store.open(run.store), driver.files) == "running"
-    assert lost.state_of(Store.open(run.store), driver.files) == "cancelled"
+    assert lost.state_of(Store.open(run.store), driver.files)[0] == "running"
+    assert lost.state_of(Store.open(run.store), driver.files)[0] == "cancelled"
 
 
 def test_a_run_of_which_only_the_last_line_is_missing_is_done(store):
@@ -285,7 +285,7 @@ def test_a_lost_run_of_which_nobody_can_tell_who_drove_it_stays_and_stops_no_cle
     store = Store.open(driver.files.content.url)
     age(driver.files, 3 * DAY)
     Path(store.url, layout.run_file(driver.files.flow, driver.files.run_id, "native")).write_bytes(b"{")
-    assert lost.state_of(store, driver.files) == "running"
+    assert lost.state_of(store, driver.files)[0] == "running"
     retention = retention_of("1d", None, flow=None, status="failed", tag=None)
     assert make_plan(store, retention).runs == ()
 
@@ -298,7 +298,7 @@ def test_the_state_of_a_run_that_goes_on_costs_no_look_at_its_tasks(start, monke
 
     monkeypatch.setattr(RunFiles, "read_tasks", refuse)
     monkeypatch.setattr(LocalContent, "entries", refuse)
-    assert lost.state_of(Store.open(driver.files.content.url), driver.files) == "running"
+    assert lost.state_of(Store.open(driver.files.content.url), driver.files)[0] == "running"
     assert [r.status for r in runs(status="running")] == ["running"]
 
 

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 import flowbridge
-from flowbridge.errors import ArtifactNotFoundError, RunFailedError, RunNotFoundError, UsageError
+from flowbridge import get_run
+from flowbridge.artifacts.collect import Retention
+from flowbridge.client.gc import gc
+from flowbridge.errors import ArtifactNotFoundError, ConfigError, RunFailedError, RunNotFoundError, UsageError
 from tests.unit.client.steps import Pair, Summary, choosing, doubling, parts
 
 
@@ -14,6 +17,37 @@ def looked_at(request, store):
     """A finished run, as `run` gives it and as it is found again."""
     run = doubling.options(backend="inline", tags=["mine"]).run(4)
     return run if request.param == "own process" else flowbridge.get_run(run.id)
+
+
+class TestTags:
+    @pytest.fixture
+    def run(self, store):
+        return doubling.options(backend="inline").run(4)
+
+    def test_tags_change_at_any_time(self, run, store):
+        run.tag("b", "a")
+        assert run.tags == ("nightly", "b", "a")
+        other = get_run(run.id)
+        other.tag("a", "with/any characters: ä")
+        run.untag("b", "nightly")
+        assert run.tags == other.tags == ("a", "with/any characters: ä")
+        run.tag("b")
+        assert [r.id for r in flowbridge.runs(where="'b' in tags")] == [run.id]
+        assert run.record.tags == ("nightly",)
+
+    def test_tags_that_are_none(self, run, store):
+        run.tag("baseline")
+        with pytest.raises(ConfigError, match=r"no tag 'baselin'; it has nightly, baseline. Did you mean 'baseline'"):
+            run.untag("baselin")
+        with pytest.raises(ConfigError, match="not a text that names something"):
+            run.tag("good", " ")
+        assert run.tags == ("nightly", "baseline")
+
+    def test_a_run_that_was_removed_gets_no_tag(self, run, store):
+        gc(Retention(keep=0), remove=True, store=store)
+        with pytest.raises(RunNotFoundError):
+            run.tag("late")
+        assert list(Path(store).glob("runs/*/*/*")) == []
 
 
 class TestDone:
