@@ -2,9 +2,11 @@
 
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from flowbridge import each, flow, get_run, runs, step
+from flowbridge.artifacts.store import Store
 from flowbridge.testing import StoreSuite
 
 pytestmark = pytest.mark.s3
@@ -14,6 +16,22 @@ class TestS3(StoreSuite):
     @pytest.fixture
     def place(self, s3_options):
         return f"s3://artifacts/{uuid4().hex}", s3_options
+
+
+def test_a_small_value_is_one_request_each_way(s3_options, tmp_path, monkeypatch):
+    store = Store.open(f"s3://artifacts/{uuid4().hex}", options=s3_options, cache_dir=tmp_path / "cache")
+    fs = store.content._filesystem()
+    call, asked = fs._call_s3, []
+
+    async def call_s3(method, *rest, **kwargs):
+        asked.append(method)
+        return await call(method, *rest, **kwargs)
+
+    monkeypatch.setattr(fs, "_call_s3", call_s3)
+    ref = store.save(np.arange(5000))
+    assert asked == ["put_object"]
+    assert store.load(ref)[-1] == 4999
+    assert asked == ["put_object", "get_object"]
 
 
 @step

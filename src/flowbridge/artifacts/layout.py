@@ -7,6 +7,7 @@ Index = tuple[int, ...]
 RUNS = "runs"
 BLOBS = "blobs"
 CACHE = "cache"
+TAGS = "tags"
 
 
 def blob(digest: str) -> str:
@@ -46,13 +47,13 @@ def run_file(flow: str, run: str, kind: str) -> str:
 
 
 def tags_dir(flow: str, run: str) -> str:
-    """Return the folder of what was said of a run's tags since it began."""
-    return f"{RUNS}/{flow}/{run}/tags"
+    """Return the folder of what was said of a run's tags since it began: beside the runs, so that one look tells which of many have any."""
+    return f"{TAGS}/{flow}/{run}"
 
 
-def tag_file(flow: str, run: str, name: str) -> str:
-    """Return the path of what was said of one tag; `name` is its digest, as a tag may hold anything."""
-    return f"{tags_dir(flow, run)}/{name.rpartition(':')[2]}.json"
+def tag_file(flow: str, run: str, digest: str) -> str:
+    """Return the path of what was said of one tag; it goes by its digest, as a tag may hold anything."""
+    return f"{tags_dir(flow, run)}/{digest.rpartition(':')[2]}.json"
 
 
 def tasks_dir(flow: str, run: str) -> str:

@@ -277,6 +277,8 @@ def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
         raise MissingExtraError.needed(f"The store {url}", package, extra) from error
     except (ValueError, TypeError) as error:
         raise ConfigError(f"The store {url!r} cannot be opened: {error}") from error
+    if "max_concurrency" not in options and hasattr(fs, "max_concurrency"):
+        fs.max_concurrency = 1  # else s3fs asks for the size before each read: two requests; what is large is read in parts anyway
     return fs, root.rstrip("/")
 
 

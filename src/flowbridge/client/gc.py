@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from flowbridge.artifacts.store import Store
 
-_SWEPT = ("blobs", "bundles", "environments")
+_SWEPT = ("blobs", "bundles", "environments", layout.TAGS)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _STATES = ("done", "failed", "cancelled")
 UNREFERENCED = "(unreferenced)"
@@ -159,6 +159,7 @@ def carry_out(store: Store, plan: Plan, *, grace: float = GRACE) -> Plan:
         directory = layout.run_dir(run.flow, run.id)
         store.content.delete([layout.run_file(run.flow, run.id, "run")])
         store.content.delete(store.content.paths(f"{directory}/"))
+        store.content.delete(store.content.paths(f"{layout.tags_dir(run.flow, run.id)}/"))
     planned = {path for path, _, _ in plan.files}
     now = time.time()
     files = sorted(entry for entry in _sweep(store, runs_of(store), now, grace) if entry[0] in planned)

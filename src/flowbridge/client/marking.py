@@ -52,14 +52,14 @@ def references(files: RunFiles) -> Iterator[Reference]:
 
 
 def paths_of(store: Store, files: RunFiles) -> dict[str, int]:
-    """Return the path and bytes of all that a run refers to. The bytes of bundles and environments are not known here: 0.
+    """Return the path and bytes of all that a run refers to. The bytes of bundles, environments and tags are not known here: 0.
 
     Raises:
         ArtifactDamagedError: A record, or a list that tells what a value consists of, is damaged.
         RunNotFoundError: The run was removed meanwhile.
     """
     record = files.run()
-    found = {layout.environment(digest): 0 for _, digest in record.locks}
+    found = dict.fromkeys((*files.tag_files(), *(layout.environment(digest) for _, digest in record.locks)), 0)
     if record.bundle is not None:
         found[layout.bundle(record.bundle)] = 0
     found.update(_blobs(store, references(files)))

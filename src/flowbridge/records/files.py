@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -50,11 +50,12 @@ class RunFiles:
         run_id: Id of the run.
     """
 
-    def __init__(self, content: Content, flow: str, run: str) -> None:
+    def __init__(self, content: Content, flow: str, run: str, tag_files: Sequence[str] | None = None) -> None:
         self.content = content
         self.flow = flow
         self.run_id = run
         self._run: RunRecord | None = None
+        self._tag_files = tag_files
 
     @classmethod
     def create(cls, content: Content, record: RunRecord) -> RunFiles:
@@ -96,11 +97,15 @@ class RunFiles:
     def change_tag(self, change: TagChange) -> None:
         """Write whether the run has a tag from now on."""
         self.content.put(layout.tag_file(self.flow, self.run_id, digests.digest(change.tag.encode())), seal(change))
+        self._tag_files = None
+
+    def tag_files(self) -> Sequence[str]:
+        """Return the paths of what was said of its tags since it began, as of when the runs were listed; of a single run, as of now."""
+        return self.content.paths(f"{layout.tags_dir(self.flow, self.run_id)}/") if self._tag_files is None else self._tag_files
 
     def tags(self) -> tuple[str, ...]:
         """Return the tags it was started with, as they were changed since."""
-        paths = self.content.paths(f"{layout.tags_dir(self.flow, self.run_id)}/")
-        changes = [change for path in paths if (change := self._read(path, TagChange)) is not None]
+        changes = [change for path in self.tag_files() if (change := self._read(path, TagChange)) is not None]
         tags = dict.fromkeys(self.run().tags)
         for change in sorted(changes, key=lambda c: c.changed):
             if change.present:
@@ -314,9 +319,10 @@ class Runs:
 
     def read(self, known: Sequence[tuple[str, str]]) -> Sequence[RunFiles]:
         """Return the files of runs with their `run.json` read, many at once where that helps; folders without one are left out."""
+        tagged = self._tag_files(known)
 
         def read(pair: tuple[str, str]) -> RunFiles | None:
-            files = RunFiles(self.content, *pair)
+            files = RunFiles(self.content, *pair, tagged[pair])
             try:
                 files.run()
             except RunNotFoundError:  # its creation was cut short: nothing was started
@@ -324,6 +330,15 @@ class Runs:
             return files
 
         return [files for files in read_many(self.content, read, known) if files is not None]
+
+    def _tag_files(self, known: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[str]]:
+        """Return the paths of what was said of the tags of each run, by one look at them all."""
+        flows = {flow for flow, _ in known}
+        found: dict[tuple[str, str], list[str]] = {pair: [] for pair in known}
+        for path in self.content.paths(f"{layout.TAGS}/{next(iter(flows))}/" if len(flows) == 1 else f"{layout.TAGS}/"):
+            flow, run = path.split("/")[1:3]
+            found.get((flow, run), []).append(path)
+        return found
 
 
 def read_many(content: Content, read: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

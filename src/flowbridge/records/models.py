@@ -200,7 +200,7 @@ class RunEnd(_WithNumbers):
 
 
 class TagChange(FrozenModel):
-    """``tags/<digest of the tag>.json``: whether a run has a tag, since somebody said so. One file a tag: who sets another loses none."""
+    """``tags/<flow>/<run>/<digest of the tag>.json``: whether a run has a tag, since somebody said so. One file a tag: who sets another loses none."""
 
     tag: str
     present: bool

@@ -182,7 +182,7 @@ def test_a_run_pinned_once_it_is_over_stays_until_it_is_no_more(store):
 def test_a_damaged_pin_stops_everything(store):
     run = start()
     run.tag("pinned")
-    (path,) = Path(store).glob("runs/*/*/tags/*.json")
+    (path,) = Path(store).glob("tags/*/*/*.json")
     path.write_bytes(path.read_bytes().replace(b"pinned", b"pinnad"))
     with pytest.raises(ArtifactDamagedError, match="tags/"):
         gc(Retention(keep=0), remove=True, store=store)

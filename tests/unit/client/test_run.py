@@ -47,7 +47,7 @@ class TestTags:
         gc(Retention(keep=0), remove=True, store=store)
         with pytest.raises(RunNotFoundError):
             run.tag("late")
-        assert list(Path(store).glob("runs/*/*/*")) == []
+        assert list(Path(store).rglob("*.json")) == []
 
 
 class TestDone:
