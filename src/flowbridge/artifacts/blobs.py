@@ -14,7 +14,7 @@ from flowbridge.artifacts import digests, layout, marks
 from flowbridge.artifacts.content import CHUNK
 from flowbridge.artifacts.local import LocalContent
 from flowbridge.artifacts.packing import PackingWriter
-from flowbridge.artifacts.trouble import not_found, reading, writing
+from flowbridge.artifacts.trouble import not_found, writing
 from flowbridge.artifacts.writer import BlobWriter
 from flowbridge.errors import ArtifactDamagedError, StoreError
 
@@ -71,14 +71,19 @@ class Blobs:
 
     # --- reading --------------------------------------------------------------------------------------------------------------
 
-    def get(self, digest: str) -> bytes:
-        """Return the bytes that have a digest, of any size.
+    def get(self, digest: str, *, most: int | None = None) -> bytes:
+        """Return the bytes that have a digest.
+
+        Args:
+            digest: Of the bytes.
+            most: How many there can be; of an object that has more, no more are fetched. None: any number.
 
         Raises:
             ArtifactNotFoundError: They are not in the store.
             ArtifactDamagedError: What stands there is something else.
         """
-        data = self.content.get(layout.blob(digest))
+        path = layout.blob(digest)
+        data = self.content.get(path) if most is None else self.content.get_range(path, 0, most + 1)
         if not digests.matches(data, digest):
             raise damaged(self.content.url, digest)
         return data
@@ -104,14 +109,12 @@ class Blobs:
 
     def _small(self, digest: str, size: int) -> bytes:
         if self.content.local or self.cache is None:
-            data = self.get(digest)
-        else:
-            copy = self.cache.read(digest)
-            data = copy if copy is not None and digests.matches(copy, digest) else self.get(digest)
-            if data is not copy and len(data) == size:
-                self.cache.keep(digest, data)
-        if len(data) != size:
-            raise wrong_size(self.content.url, digest, len(data), size)
+            return self._whole(digest, size)
+        copy = self.cache.read(digest, 0, size + 1) if size >= 0 else None
+        if copy is not None and len(copy) == size and digests.matches(copy, digest):
+            return copy
+        data = self._whole(digest, size)
+        self.cache.keep(digest, data)
         return data
 
     def range(self, digest: str, start: int, size: int, wanted: str) -> bytes:
@@ -132,10 +135,8 @@ class Blobs:
             ArtifactDamagedError: What stands there is something else.
         """
         if isinstance(self.content, LocalContent):
-            path = self.content.path_of(layout.blob(digest))
-            with reading(self.content.url, layout.blob(digest)):
-                local = path.open("rb", buffering=0)
-            return self._verified(local, path, digest, size)
+            path = layout.blob(digest)
+            return self._verified(self.content.open(path), self.content.path_of(path), digest, size)
         if self.cache is None:
             return self._unnamed(digest, size)
         try:
@@ -181,21 +182,37 @@ class Blobs:
         if size < CHUNK:  # in one request, and verified before it becomes a file
             target.write_bytes(self._whole(digest, size))
             return
-        found = self.content.size(path)
-        if found is None:
-            raise not_found(self.content.url, path)
-        if found != size:
-            raise wrong_size(self.content.url, digest, found, size)
+        self._look_at(digest, size)
         self.content.get_file(path, target, size)
         with target.open("rb") as file:
             self._hash(file, digest, size)
         marks.mark(target, digest)
 
     def _whole(self, digest: str, size: int) -> bytes:
-        data = self.get(digest)
+        """Return all bytes that have a digest; of an object that is larger than it should be, no more are fetched."""
+        if size > 0:
+            data = self.content.get_range(layout.blob(digest), 0, size + 1)
+        else:  # of nothing, no part can be asked for
+            self._look_at(digest, size)
+            data = b""
         if len(data) != size:
-            raise wrong_size(self.content.url, digest, len(data), size)
+            self._look_at(digest, size)
+        if not digests.matches(data, digest):
+            raise damaged(self.content.url, digest)
         return data
+
+    def _look_at(self, digest: str, size: int) -> None:
+        """Refuse a blob that has not the size it should have.
+
+        Raises:
+            ArtifactNotFoundError: It is not in the store.
+            ArtifactDamagedError: It has another size.
+        """
+        found = self.content.size(layout.blob(digest))
+        if found is None:
+            raise not_found(self.content.url, layout.blob(digest))
+        if found != size:
+            raise wrong_size(self.content.url, digest, found, size)
 
     def _unnamed(self, digest: str, size: int) -> IO[bytes]:
         """Return bytes of which no copy is kept, in memory where they are few."""

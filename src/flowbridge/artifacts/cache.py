@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from flowbridge.artifacts import marks
+from flowbridge.artifacts import digests, marks
 from flowbridge.artifacts.content import TEMPORARY, temporary_name
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ReadCache:
 
     def path_of(self, digest: str) -> Path:
         """Return where the copy of a blob is, or would be."""
-        name = digest.rpartition(":")[2]
+        name = digests.name_of(digest)
         return self.folder / "blobs" / name[:2] / name
 
     def open(self, digest: str, size: int, fetch: Callable[[Path], None]) -> IO[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from flowbridge.errors import ArtifactDamagedError
 _PARALLEL_FROM = 1 << 20
 _MOST_THREADS = 4
 _CHUNK = 8 << 20
+_SHAPE = re.compile(r"(?:blake3|sha256):([0-9a-f]{64})")
 
 
 class Hasher(Protocol):
@@ -56,6 +58,20 @@ def digest_chunks(chunks: Sequence[memoryview], algorithm: str = "blake3") -> st
         for start in range(0, len(chunk), _CHUNK):
             hasher.update(chunk[start : start + _CHUNK])
     return f"{algorithm}:{hasher.hexdigest()}"
+
+
+def name_of(digest: str) -> str:
+    """Return the part of a digest that files are named by.
+
+    Raises:
+        ArtifactDamagedError: It is none. Whoever wrote it may want a file outside the store to be read, or removed.
+    """
+    found = _SHAPE.fullmatch(digest)
+    if found is None:
+        raise ArtifactDamagedError(
+            f"A reference or record names the digest {digest[:100]!r}, which is none that this version of flowbridge knows"
+        )
+    return found[1]
 
 
 def matches(data: bytes | bytearray | memoryview, wanted: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from flowbridge.artifacts.digests import name_of
+
 Index = tuple[int, ...]
 
 RUNS = "runs"
@@ -12,18 +14,18 @@ TAGS = "tags"
 
 def blob(digest: str) -> str:
     """Return the path of the bytes that have a digest (``<algorithm>:<hex>``)."""
-    name = digest.rpartition(":")[2]
+    name = name_of(digest)
     return f"{BLOBS}/{name[:2]}/{name}"
 
 
 def bundle(digest: str) -> str:
     """Return the path of a code bundle."""
-    return f"bundles/{digest.rpartition(':')[2]}.zip"
+    return f"bundles/{name_of(digest)}.zip"
 
 
 def environment(digest: str) -> str:
     """Return the path of an environment lock."""
-    return f"environments/{digest.rpartition(':')[2]}.txt"
+    return f"environments/{name_of(digest)}.txt"
 
 
 def cache(key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,7 @@ def parse_page(data: bytes, count: int) -> list[Entry]:
     try:
         page = json.loads(data)
         entries: list[Entry] = [("v", v) for v in page["values"]] if "values" in page else [_entry(*item) for item in page["items"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise ArtifactDamagedError(f"A page of a list cannot be read: {error}") from error
     if len(entries) != count:
         raise ArtifactDamagedError(f"A page of a list has {len(entries)} items instead of {count}")
@@ -103,9 +104,10 @@ def parse_root(data: bytes, length: int | None) -> Root:
         found = json.loads(data)
         pages = tuple(Page(str(digest), int(size)) for digest, size in found["pages"])
         root = Root(int(found["length"]), int(found["page"]), pages)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise ArtifactDamagedError(f"The root of a list cannot be read: {error}") from error
-    if not 0 < root.step <= MOST_PAGE or len(pages) != -(-root.length // root.step) or root.length != length:
+    fits = 0 < root.step <= MOST_PAGE and 0 <= root.length <= sys.maxsize
+    if not fits or len(pages) != -(-root.length // root.step) or root.length != length:
         raise ArtifactDamagedError(
             f"The root of a list names {len(pages)} pages of {root.step} for {root.length} items; {length} were expected"
         )

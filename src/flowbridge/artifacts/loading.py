@@ -20,6 +20,7 @@ from flowbridge.artifacts.lazy import LazyList
 from flowbridge.artifacts.reference import Reference
 from flowbridge.artifacts.serializers import registry
 from flowbridge.artifacts.serializers.base import MOST_MANIFEST, Source, titled
+from flowbridge.artifacts.standing import from_inline, held_bytes, inline_reference, main_size
 from flowbridge.artifacts.transfer import in_parallel
 from flowbridge.errors import ArtifactDamagedError, ArtifactNotFoundError, SerializationError, StoreError
 
@@ -97,6 +98,10 @@ class Loader:
     def _packed(self, ref: Reference) -> bytes:
         """Return bytes that share a blob with others: alone the first time, from the whole blob when more of it is wanted."""
         assert ref.pack is not None
+        if not 0 <= main_size(ref) <= _KEPT_SIZE or ref.offset < 0:
+            raise ArtifactDamagedError(
+                f"{titled(ref)} is said to be {main_size(ref)} bytes from {ref.offset} on of a blob of several items"
+            )
         if f"asked {ref.pack}" not in self._kept and not self._blobs.content.local:
             self._keep(f"asked {ref.pack}", lambda: True)
             return self._blobs.range(ref.pack, ref.offset, main_size(ref), ref.digest)
@@ -125,7 +130,7 @@ class Loader:
     def load(self, ref: Reference, hint: Any = None) -> Any:  # noqa: D102
         with _named(ref):
             if ref.inline is not None:
-                return _from_inline(ref)
+                return from_inline(ref)
             if ref.serializer == lists.NAME:
                 return self._list(ref, hint)
             return self._with(ref, hint)
@@ -134,8 +139,12 @@ class Loader:
         serializer = registry.by_name(ref.serializer, ref.version)
         try:
             return serializer.load(Source(self, ref, hint))
-        except (StoreError, MemoryError):
+        except StoreError:
             raise
+        except MemoryError as error:
+            raise MemoryError(
+                f"{titled(ref)} ({ref.raw_size or ref.size} bytes as stored) takes more memory than there is. {error}"
+            ) from error
         except Exception as error:
             raise SerializationError(
                 f"{titled(ref)} cannot be read back with the format {ref.serializer!r}: {type(error).__name__}: {error}. "
@@ -179,11 +188,11 @@ class Loader:
             return _stream(iter(lazy), meta)
         if ref.size > EAGER:
             return lazy
-        return list(lazy)
+        return list(iter(lazy if self.trust else LazyList(self._counted(root, ref.size, inner), range(root.length), None, lazy.ahead)))
 
     def _root(self, ref: Reference) -> Root:
-        if main_size(ref) > MOST_MANIFEST:
-            raise ArtifactDamagedError(f"{titled(ref)} has a root of {main_size(ref)} bytes, which is too many")
+        if max(main_size(ref), ref.raw_size or 0) > MOST_MANIFEST:
+            raise ArtifactDamagedError(f"{titled(ref)} has a root of {max(main_size(ref), ref.raw_size or 0)} bytes, which is too many")
         return self._keep(ref.digest, lambda: lists.parse_root(self.read(ref), ref.length))  # type: ignore[no-any-return]
 
     def _page(self, page: Page, count: int) -> list[Entry]:
@@ -237,6 +246,20 @@ class Loader:
                 self._kept.popitem(last=False)
         return value
 
+    def _counted(self, root: Root, size: int, hint: Any) -> Callable[[int], Any]:
+        """Return what loads the items of a list, until they are more than its reference tells: lists in lists can name one thing very often."""
+        left = size
+
+        def load(position: int) -> Any:
+            nonlocal left
+            kind, body = self._entry(root, position)
+            left -= max(body.size, 1) if kind == "r" else 1
+            if left < 0:
+                raise ArtifactDamagedError(f"A list holds more than the {size} bytes that its reference tells")
+            return self._item(root, position, hint)
+
+        return load
+
     # --- what belongs to a value ----------------------------------------------------------------------------------------------
 
     def blobs_of(self, ref: Reference, seen: set[str], *, lenient: bool = False) -> Iterator[tuple[str, int]]:
@@ -244,6 +267,12 @@ class Loader:
 
         What a blob that is gone would have told is passed over if `lenient`; else `ArtifactNotFoundError` is raised.
         """
+        try:
+            yield from self._blobs_of(ref, seen, lenient=lenient)
+        except RecursionError as error:
+            raise ArtifactDamagedError(f"{titled(ref)} consists of values inside values, too many to follow") from error
+
+    def _blobs_of(self, ref: Reference, seen: set[str], *, lenient: bool) -> Iterator[tuple[str, int]]:
         if ref.inline is not None:
             return
         digest = ref.pack or ref.digest
@@ -254,7 +283,7 @@ class Loader:
             yield digest, ref.pack_size or main_size(ref)
         for inner in self._inner(ref, seen, lenient=lenient):
             if isinstance(inner, Reference):
-                yield from self.blobs_of(inner, seen, lenient=lenient)
+                yield from self._blobs_of(inner, seen, lenient=lenient)
             else:
                 yield inner
 
@@ -272,7 +301,7 @@ class Loader:
                 yield from source
 
     def _parts(self, digest: str, seen: set[str]) -> Iterator[Reference | tuple[str, int]]:
-        data = self._blobs.get(digest)
+        data = self._blobs.get(digest, most=MOST_MANIFEST)
         seen.add(digest)
         yield digest, len(data)
         try:
@@ -303,26 +332,6 @@ class Loader:
         return all(in_parallel(lambda one: self._blobs.exists(one[0]), wanted, _THREADS))
 
 
-def main_size(ref: Reference) -> int:
-    """Return the bytes of the main blob of a value."""
-    return ref.size if ref.main_size is None else ref.main_size
-
-
-def held_bytes(ref: Reference) -> bytes:
-    """Return the bytes that stand in a reference.
-
-    Raises:
-        ArtifactDamagedError: They are not those that were written.
-    """
-    try:
-        data = base64.b64decode(ref.data or "", validate=True)
-    except ValueError:
-        data = b""
-    if len(data) != main_size(ref) or not digests.matches(data, ref.digest):
-        raise _damaged_inside(ref)
-    return data
-
-
 def _fields_of(ref: Reference) -> Iterator[Reference]:
     """Yield the references of the fields of a value that stands in its reference."""
     if dict(ref.meta).get("fields") is None:  # a model as its own JSON
@@ -337,30 +346,6 @@ def _passed_over(lenient: bool) -> AbstractContextManager[None]:  # noqa: FBT001
     return suppress(ArtifactNotFoundError) if lenient else nullcontext()
 
 
-def _damaged_inside(ref: Reference) -> ArtifactDamagedError:
-    return ArtifactDamagedError(f"{titled(ref)}, stands in its reference and is damaged there; run again what made it")
-
-
-def inline_reference(value: Any) -> Reference:
-    """Return a reference that holds a value of a list itself, however large it is."""
-    text = json.dumps(value, separators=(",", ":"))
-    return Reference(
-        digest=digests.digest(text.encode()),
-        size=len(text),
-        serializer="json",
-        type=f"builtins.{type(value).__name__}",
-        inline=text,
-        length=len(value) if isinstance(value, list) else None,
-    )
-
-
-def _from_inline(ref: Reference) -> Any:
-    assert ref.inline is not None
-    if not digests.matches(ref.inline.encode(), ref.digest):
-        raise _damaged_inside(ref)
-    return json.loads(ref.inline)
-
-
 def _item_hint(hint: Any) -> Any:
     """Return the annotation of the items of a list."""
     args = get_args(hint)
@@ -373,7 +358,10 @@ def _stream(items: Iterator[Any], meta: dict[str, Any]) -> Any:
         return items
     import pyarrow as pa  # noqa: PLC0415  (only for a stream of its batches)
 
-    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(meta["schema"])))
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(meta["schema"])))
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise ArtifactDamagedError(f"The schema of a stream of record batches cannot be read: {error}") from error
     return pa.RecordBatchReader.from_batches(schema, items)
 
 
@@ -387,3 +375,5 @@ def _named(ref: Reference) -> Iterator[None]:
             raise
         lost = "damaged" if isinstance(error, ArtifactDamagedError) else "not in the store any more"
         raise type(error)(f"{titled(ref)}, is {lost}. {error}") from error
+    except RecursionError as error:
+        raise ArtifactDamagedError(f"{titled(ref)} consists of values inside values, too many to follow") from error

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from flowbridge.artifacts.content import TEMPORARY, temporary_name
+from flowbridge.artifacts.content import CHUNK, TEMPORARY, temporary_name
 from flowbridge.artifacts.trouble import cannot_write, reading, writing
 from flowbridge.errors import ArtifactDamagedError, ConfigError
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
+_WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 _STALE = 60.0
 _TRIES = 5
 Result = TypeVar("Result")
@@ -91,16 +94,25 @@ class LocalContent:
             _in_folder(full, lambda: os.replace(source, full))
 
     def get(self, path: str) -> bytes:
-        with reading(self.url, path), open(self._full(path), "rb", buffering=0) as file:
+        with self.open(path) as file, reading(self.url, path):
             return file.readall()
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
-        with reading(self.url, path), open(self._full(path), "rb") as file:
+        with self.open(path) as file, reading(self.url, path):
             file.seek(start)
-            return file.read(stop - start)
+            return b"".join(_read(file, stop - start))
+
+    def open(self, path: str) -> io.FileIO:
+        """Open a file for reading: one that holds bytes. A pipe would be waited for, and a device has no end."""
+        with reading(self.url, path):
+            file = io.FileIO(self._full(path), opener=_opened)
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                file.close()
+                raise OSError("it is no file that holds bytes")
+            return file
 
     def get_into(self, path: str, target: memoryview) -> None:
-        with reading(self.url, path), open(self._full(path), "rb", buffering=0) as file:
+        with self.open(path) as file, reading(self.url, path):
             view = target
             while view:
                 count = file.readinto(view)
@@ -210,6 +222,17 @@ def _scanned(folder: str) -> list[os.DirEntry[str]]:
             return list(entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | _WITHOUT_WAITING)
+
+
+def _read(file: io.FileIO, size: int) -> Iterator[bytes]:
+    """Yield up to so many bytes of a file, however many it was said to have."""
+    while size > 0 and (data := file.read(min(size, CHUNK))):
+        size -= len(data)
+        yield data
 
 
 def _sync(path: Path) -> None:

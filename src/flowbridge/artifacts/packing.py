@@ -93,7 +93,7 @@ def unpacked(data: memoryview, size: int) -> memoryview:
     Raises:
         ArtifactDamagedError: It has another size; no more memory than that is taken to find out.
     """
-    if size > len(data) * _MOST_RATIO:
+    if not 0 <= size <= len(data) * _MOST_RATIO:
         raise ArtifactDamagedError(f"A packed blob of {len(data)} bytes claims to hold {size}, which cannot be")
     target = memoryview(bytearray(size))
     library = _library()

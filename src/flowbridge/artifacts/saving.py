@@ -246,7 +246,7 @@ class Saver:
         data = lists.dump_root(Root(length, step, tuple(pages)))
         made = Reference(
             digest=digests.digest(data),
-            size=total,
+            size=max(total, length),  # no item counts as nothing, so that what a reference tells bounds what is loaded
             main_size=len(data),
             serializer=lists.NAME,
             type=kind,

@@ -344,7 +344,7 @@ class Run(Generic[R]):
 
     def _make(self) -> Any:
         """Return the class of a result with fields."""
-        if self._result_class is not None or self.graph.result_type is None:
+        if self._result_class is not None or self.graph.result_type is None or not self._source.session.store.trust:
             return self._result_class
         module, _, qualname = self.graph.result_type.partition(":")
         try:

@@ -72,9 +72,11 @@ class Source:
 
     def class_of(self, step: str) -> Any:
         """Return the class that a step returns, where its code can be had."""
+        if not self.session.store.trust:  # to find it, code of the bundle would be imported
+            return None
         try:
             return self.session.class_of(step)
-        except FlowbridgeError:  # no bundle, or one that is not trusted: the fields are shown without their class
+        except FlowbridgeError:  # no bundle: the fields are shown without their class
             return None
 
     def joined(self, step: str, values: dict[str, Any]) -> Any:

@@ -34,7 +34,7 @@ def resolve_result(
         files: The records of the run.
         store: Where values are.
         make: The class of a result with fields, called with them by name; None: the one that the flow names, where its module is loaded
-            here, else a named tuple of the same fields.
+            here and the store is trusted to name any, else a named tuple of the same fields.
         class_of: Returns the class that a step returns, where it is known here.
 
     Raises:
@@ -53,7 +53,7 @@ def resolve_result(
         return next(iter(values.values()))
     if graph.result_kind == "tuple":
         return tuple(values.values())
-    make = make or _class_of(graph) or namedtuple("Result", list(values))  # noqa: PYI024  (its fields are known at run time only)
+    make = make or (_class_of(graph) if store.trust else None) or namedtuple("Result", list(values))  # noqa: PYI024  (its fields are known at run time only)
     return make(**values)
 
 

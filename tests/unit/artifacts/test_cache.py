@@ -24,7 +24,7 @@ def far(tmp_path):
 
 def fetched(store, monkeypatch):
     asked = []
-    for name in ("get", "get_file", "get_into"):
+    for name in ("get", "get_range", "get_file", "get_into"):
         real = getattr(store.content, name)
         monkeypatch.setattr(store.content, name, lambda path, *rest, real=real, name=name: asked.append((name, path)) or real(path, *rest))
     return asked

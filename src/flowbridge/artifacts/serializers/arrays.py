@@ -90,7 +90,9 @@ def read_array(view: memoryview) -> np.ndarray[Any, Any]:
     if dtype.hasobject or count * dtype.itemsize != len(view) - head.tell():
         raise ValueError(f"the header tells of an array {dtype}{list(shape)}, and {len(view) - head.tell()} bytes follow")
     if not count or not dtype.itemsize:
-        return np.empty(shape, dtype, order="F" if fortran else "C")
+        return np.ndarray(
+            shape, dtype, bytearray(), order="F" if fortran else "C"
+        )  # not `empty`: it gives texts of no length one byte each
     array: np.ndarray[Any, Any] = np.frombuffer(view, dtype=dtype, offset=head.tell())
     return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
 

@@ -111,6 +111,12 @@ class Source:
         self.ref = ref
         self.hint = hint
         self._opener = opener
+        self._left = ref.size
+
+    @property
+    def trusted(self) -> bool:
+        """Whether those who write to the store are trusted: what they wrote is then not looked at for malice."""
+        return self._opener.trust
 
     def read(self) -> bytes:
         """Return the bytes that :meth:`Serializer.save` wrote."""
@@ -130,8 +136,9 @@ class Source:
         Raises:
             ArtifactDamagedError: There are more than that can be.
         """
-        if self.ref.size > MOST_MANIFEST:
-            raise ArtifactDamagedError(f"A value of type {self.ref.type} names its parts in {self.ref.size} bytes, which is too many")
+        size = max(self.ref.size if self.ref.main_size is None else self.ref.main_size, self.ref.raw_size or 0)
+        if size > MOST_MANIFEST:
+            raise ArtifactDamagedError(f"A value of type {self.ref.type} names its parts in {size} bytes, which is too many")
         return self.read()
 
     def part(self, kept: Any) -> IO[bytes]:
@@ -143,8 +150,16 @@ class Source:
         return self._opener.read(_blob(kept))
 
     def load(self, kept: Any, hint: Any = None) -> Any:
-        """Return a value inside this one."""
-        return self._opener.load(Reference.model_validate(kept), hint)
+        """Return a value inside this one.
+
+        Raises:
+            ArtifactDamagedError: The values inside are together larger than this one is said to be: they can name one thing very often.
+        """
+        inner = Reference.model_validate(kept)
+        self._left -= max(inner.size, 1)
+        if self._left < 0 and not self.trusted:
+            raise ArtifactDamagedError(f"{titled(self.ref)} holds more than the {self.ref.size} bytes that its reference tells")
+        return self._opener.load(inner, hint)
 
     def folder(self) -> Path:
         """Return a new folder of this machine for files that belong to the value."""

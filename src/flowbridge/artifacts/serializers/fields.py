@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from flowbridge.artifacts.serializers.base import Meta, Sink, Source, class_of, class_path, is_importable
+from flowbridge.artifacts.serializers.base import Meta, Sink, Source, class_of, class_path, is_importable, titled
+from flowbridge.errors import ArtifactDamagedError
 
 _OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
 
@@ -44,10 +46,16 @@ class DataclassSerializer:
 
     def load(self, source: Source) -> Any:
         """Load each field."""
+        import dataclasses  # noqa: PLC0415
+
         cls: Any = class_of(source)
+        if "__dataclass_fields__" not in cls.__dict__:
+            raise ArtifactDamagedError(f"A dataclass is said to be of the class {cls.__qualname__}, which is none")
+        body = json.loads(source.manifest())
+        _check_names(source, body, {f.name for f in dataclasses.fields(cls)})
         hints = _hints(cls)
         value = cls.__new__(cls)
-        for name, kept in json.loads(source.manifest()).items():
+        for name, kept in body.items():
             object.__setattr__(value, name, source.load(kept, hints.get(name)))
         return value
 
@@ -75,16 +83,30 @@ class PydanticSerializer:
     def load(self, source: Source) -> Any:
         """Validate the JSON with the class, or load each field; those were validated when the model was made."""
         cls: Any = class_of(source)
+        if not hasattr(cls, "__pydantic_fields__"):
+            raise ArtifactDamagedError(f"A pydantic model is said to be of the class {cls.__qualname__}, which is none")
         if source.meta("fields") is None:
             return cls.model_validate_json(source.read())
         hints = _hints(cls)
         body = json.loads(source.manifest())
+        _check_names(source, body["fields"], set(cls.model_fields))
         fields = {name: source.load(kept, hints.get(name)) for name, kept in body["fields"].items()}
         value = cls.model_construct(_fields_set=set(body["set"]), **fields)
         object.__setattr__(value, "__dict__", fields)
         if "extra" in body:
             object.__setattr__(value, "__pydantic_extra__", source.load(body["extra"]))
         return value
+
+
+def _check_names(source: Source, given: Iterable[str], known: set[str]) -> None:
+    """Refuse what is no field of the class, where the store is not trusted: it could stand in the way of methods, or be meant for setters.
+
+    Raises:
+        ArtifactDamagedError: There is such a name.
+    """
+    unknown = [] if source.trusted else sorted(set(given) - known)
+    if unknown:
+        raise ArtifactDamagedError(f"{titled(source.ref)} has values for {unknown[0]!r}, which is no field of its class")
 
 
 def is_plain_model(value: Any) -> bool:

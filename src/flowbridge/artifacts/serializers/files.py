@@ -84,7 +84,10 @@ def _copy(source: Any, target: Any) -> None:
         count = os.fstat(source.fileno()).st_size
         position = 0
         while position < count:
-            position += os.copy_file_range(source.fileno(), target.fileno(), count - position, position, position)
+            copied = os.copy_file_range(source.fileno(), target.fileno(), count - position, position, position)
+            if not copied:
+                raise ArtifactDamagedError(f"A file of {count} bytes was cut short to {position} while it was read")
+            position += copied
     except (OSError, AttributeError, ValueError):  # not on this system, or not between these file systems
         source.seek(0)
         target.seek(0)
@@ -174,13 +177,13 @@ def _identity(path: Path) -> tuple[int, int]:
 def _listing(source: Source) -> dict[str, Any]:
     try:
         listing: dict[str, Any] = json.loads(source.manifest())
-        _check(listing)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        _check(listing, source.ref.size)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ArtifactDamagedError(f"The list of files of a saved path cannot be read: {error}") from error
     return listing
 
 
-def _check(listing: dict[str, Any]) -> None:
+def _check(listing: dict[str, Any], size: int) -> None:
     if not listing["folder"] and len(listing["files"]) != 1:
         raise ValueError("a file with several parts")
     if not {"name", "folders"} <= listing.keys() or not all({"name", "digest", "size"} <= entry.keys() for entry in listing["files"]):
@@ -188,6 +191,9 @@ def _check(listing: dict[str, Any]) -> None:
     for entry in listing["files"]:
         if "start" in entry and not 0 <= entry["start"] <= entry["start"] + entry["length"] <= int(entry["size"]):
             raise ValueError("a file outside its blob")
+    told = sum(int(entry["length"] if "start" in entry else entry["size"]) for entry in listing["files"])
+    if told > size:  # one blob can be named for any number of files
+        raise ValueError(f"files of {told} bytes together, and its reference tells of {size}")
 
 
 def _safe(name: Any, *, single: bool = False) -> str:
