@@ -75,7 +75,7 @@ class Saver:
             text = plain.exact_text(value)
             if text is not None:
                 return self._plain(value, text, name)
-        if kind is list:
+        if kind is list and not plain.is_tangled(value):
             return self._list(value, name, ())
         if kind is LazyList:
             return self._again(value, name)

@@ -17,23 +17,38 @@ _ALIGN = 64
 _PAGE = 4096
 _LARGE = 1 << 20
 _HEAD = 64 << 10
+_LONGEST_DESCR = 6000
+"""Characters that a dtype takes in a header at most: numpy refuses to read one of 10,000."""
 
 
-def is_plain_dtype(dtype: Any) -> bool:
-    """Tell whether the format gives back exactly this dtype: no objects, none of other libraries, nothing attached."""
+def is_plain(value: Any) -> bool:
+    """Tell whether the format gives back exactly this array or scalar: no objects, no dtypes of other libraries, nothing attached."""
+    dtype = value.dtype
+    return _is_plain_dtype(dtype) and (hasattr(value, "__array_finalize__") or type(value) is dtype.type)
+
+
+def _is_plain_dtype(dtype: Any) -> bool:
     from numpy.lib import format as npy  # noqa: PLC0415
 
-    if dtype.hasobject or dtype.metadata or dtype.kind not in "biufcSUVmM":
+    if dtype.hasobject or dtype.kind not in "biufcSUVmM" or _has_metadata(dtype):
         return False
     try:
-        back = npy.descr_to_dtype(npy.dtype_to_descr(dtype))
+        descr = npy.dtype_to_descr(dtype)
+        back = npy.descr_to_dtype(descr)
     except (TypeError, ValueError):
         return False
     return bool(
         back == dtype
-        and back.str == dtype.str
+        and repr(back) == repr(dtype)  # equal dtypes may be aligned or not, and have records or not
         and (dtype.kind != "V" or dtype.names is not None or type(dtype).__module__ == "numpy.dtypes")
+        and (text := repr(descr)).isascii()  # numpy reads a header of this version as Latin-1
+        and len(text) <= _LONGEST_DESCR
     )
+
+
+def _has_metadata(dtype: Any) -> bool:
+    inner = [dtype.base] if dtype.subdtype else [field[0] for field in (dtype.fields or {}).values()]
+    return bool(dtype.metadata) or any(map(_has_metadata, inner))
 
 
 class NumpySerializer:
@@ -102,7 +117,7 @@ def _header(array: np.ndarray[Any, Any], *, fortran: bool) -> bytes:
     from numpy.lib import format as npy  # noqa: PLC0415
 
     shown = {"descr": npy.dtype_to_descr(array.dtype), "fortran_order": bool(fortran), "shape": array.shape}
-    text = repr(shown).encode("latin-1" if repr(shown).isascii() else "utf-8")
+    text = repr(shown).encode("ascii")
     fixed = len(npy.magic(2, 0)) + 4
     length = fixed + len(text) + 1
     length += -length % (_PAGE if array.nbytes >= _LARGE else _ALIGN)

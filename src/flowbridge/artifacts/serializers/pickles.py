@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import json
 import pickle
@@ -59,8 +60,6 @@ class EstimatorSerializer(PickleSerializer):
 
 def write_pickle(value: Any, sink: Sink) -> None:
     """Write an object: not even its large strings are copied whole."""
-    import cloudpickle  # noqa: PLC0415  (half of all values do without)
-
     buffers: list[memoryview] = []
 
     def beside(buffer: pickle.PickleBuffer) -> bool:
@@ -74,8 +73,7 @@ def write_pickle(value: Any, sink: Sink) -> None:
         buffers.append(view)
         return False
 
-    pickler = _tensors_too(cloudpickle.Pickler) if "torch" in sys.modules else cloudpickle.Pickler
-    pickler(sink, protocol=5, buffer_callback=beside).dump(value)
+    _pickler("torch" in sys.modules, "pyarrow" in sys.modules)(sink, protocol=5, buffer_callback=beside).dump(value)
     places = [[0, sink.tell()]]
     for view in buffers:
         sink.write(b"\0" * (-sink.tell() % (_PAGE if view.nbytes >= _LARGE else _ALIGN)))
@@ -87,6 +85,18 @@ def write_pickle(value: Any, sink: Sink) -> None:
 
 
 @functools.cache
+def _pickler(tensors: bool, tables: bool) -> Any:  # noqa: FBT001  (private: which libraries are there)
+    """Return cloudpickle's pickler, with better ways for values of libraries that were imported."""
+    import cloudpickle  # noqa: PLC0415  (half of all values do without)
+
+    made = _tensors_too(cloudpickle.Pickler) if tensors else cloudpickle.Pickler
+    if not tables:
+        return made
+    from flowbridge.artifacts.serializers.tables import reducers  # noqa: PLC0415  (only where pyarrow is)
+
+    return type("Pickler", (made,), {"dispatch_table": collections.ChainMap(reducers(), made.dispatch_table)})
+
+
 def _tensors_too(pickler: Any) -> Any:
     """Return a pickler that leaves the data of tensors beside the pickle; PyTorch itself copies them into it, twice."""
     from flowbridge.artifacts.serializers.tensors import Memory, reduce_tensor  # noqa: PLC0415  (only where torch is)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flowbridge.artifacts.serializers.base import Meta, Sink, Source
 
 KINDS = frozenset({type(None), bool, int, float, str, list, dict})
 LONG_TEXT = 64 << 10
-_PLAIN = frozenset({str, float, bool, type(None)})
+_PLAIN = frozenset({float, bool, type(None)})
+_LEAVES = frozenset({str, int, float, bool, bytes, type(None)})
 _DEEPEST = 100
 _MOST_INT = 10**300  # longer ones hit Python's limit for numbers in text
 _CHUNK = 4 << 20
+_DEEPEST_PARTS = 50
+_MANY = 10_000
 
 
 def is_exact(value: Any, depth: int = 0) -> bool:
@@ -21,15 +24,54 @@ def is_exact(value: Any, depth: int = 0) -> bool:
     kind = type(value)
     if kind in _PLAIN:
         return True
+    if kind is str:
+        return value.isascii() or _is_unicode(value)
     if kind is int:
         return bool(-_MOST_INT < value < _MOST_INT)
-    if depth > _DEEPEST:
-        return False
     if kind is list:
-        return all(is_exact(v, depth + 1) for v in value)
+        return depth <= _DEEPEST and all(is_exact(v, depth + 1) for v in value)
     if kind is dict:
-        return all(type(k) is str and is_exact(v, depth + 1) for k, v in value.items())
+        return depth <= _DEEPEST and all(type(k) is str and is_exact(k) and is_exact(v, depth + 1) for k, v in value.items())
     return False
+
+
+def is_tangled(value: Any) -> bool:
+    """Tell whether a value is a part of itself, or has parts too deep, or the same ones again and again: only a pickle can keep that.
+
+    Looked at are lists, tuples, dicts, dataclasses and pydantic models, which may be saved part by part.
+    """
+    met: set[int] = set()
+    visits = 0
+    waiting = [(value, 0)]
+    while waiting:
+        part, depth = waiting.pop()
+        met.add(id(part))
+        visits += 1
+        if depth > _DEEPEST_PARTS or visits > _MANY + 2 * len(met):
+            return True
+        waiting += [(inner, depth + 1) for inner in _parts_of(part) if type(inner) not in _LEAVES]
+    return False
+
+
+def _parts_of(value: Any) -> Iterable[Any]:
+    kind = type(value)
+    if kind is list or isinstance(value, tuple):
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, dict):
+        return value.values()
+    if hasattr(kind, "model_fields") or hasattr(kind, "__dataclass_fields__"):
+        names = getattr(kind, "__dataclass_fields__", None) or value.__dict__
+        return [getattr(value, name, None) for name in names]
+    return ()
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text has no halves of characters: two of them in a row would come back as one character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def exact_text(value: Any) -> str | None:

@@ -40,6 +40,7 @@ _TYPES = {
     "pandas.core.series.Series": "pandas",
     "pyarrow.lib.Table": "arrow",
     "pyarrow.lib.RecordBatch": "arrow",
+    "pyarrow.lib.ChunkedArray": "arrow",
     "polars.dataframe.frame.DataFrame": "polars",
     "polars.series.series.Series": "polars",
     "torch.Tensor": "torch",
@@ -122,6 +123,8 @@ def _family(value: Any) -> str | None:
     bases = [_path(cls) for cls in kind.__mro__]
     if "numpy.generic" in bases:
         return "numpy"
+    if kind.__module__ == "pyarrow.lib" and "pyarrow.lib.Array" in bases:
+        return "arrow"
     if "pydantic.main.BaseModel" in bases:
         return "pydantic"
     if "sklearn.base.BaseEstimator" in bases:
@@ -132,7 +135,7 @@ def _family(value: Any) -> str | None:
 def _fits(name: str, value: Any) -> bool:
     """Tell whether a format gives back exactly this value."""
     if name == "numpy":
-        return bool(_module("arrays").is_plain_dtype(value.dtype))
+        return bool(_module("arrays").is_plain(value))
     if name == "torch":
         tensors = _module("tensors")
         return bool(tensors.is_plain_state(value) if isinstance(value, dict) else tensors.is_plain_tensor(value))
