@@ -101,10 +101,10 @@ def test_one_client_is_made_however_many_want_it_at_once(s3_options, monkeypatch
     made, real = [], s3parts._client
     barrier = threading.Barrier(6)
 
-    def slowly(options):
+    def slowly(*given):
         made.append(1)
         time.sleep(0.2)  # so that all others ask meanwhile
-        return real(options)
+        return real(*given)
 
     def ask(_):
         barrier.wait()

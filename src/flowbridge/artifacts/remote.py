@@ -188,7 +188,7 @@ class RemoteContent:
             data = self._try("read", path, lambda fs: transfer.fetch_part(fs, self._full(path), start, stop))
             store(start, transfer.checked(path, data, stop - start))
 
-        transfer.in_parallel(part, range(0, size, PART))
+        transfer.in_parallel(part, range(0, size, PART), transfer.threads_of(self._filesystem()))
 
     def exists(self, path: str) -> bool:
         return self.size(path) is not None

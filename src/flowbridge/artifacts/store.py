@@ -42,7 +42,7 @@ class Store:
         *,
         options: Mapping[str, Any] | None = None,
         trust: bool = True,
-        cache_dir: Path | None = None,
+        cache_dir: str | Path | None = None,
         cache_size: int = DEFAULT_SIZE,
     ) -> Store:
         """Open a store; nothing is read or written by that.
@@ -60,7 +60,8 @@ class Store:
             MissingExtraError: The package for this kind of URL is not installed.
         """
         encoding, rest = packing.of_options(options or {})
-        return cls(open_content(url, rest), trust=trust, cache=ReadCache(cache_dir, cache_size) if cache_size else None, encoding=encoding)
+        cache = ReadCache(Path(cache_dir).expanduser() if cache_dir else None, cache_size) if cache_size else None
+        return cls(open_content(url, rest), trust=trust, cache=cache, encoding=encoding)
 
     @property
     def url(self) -> str:

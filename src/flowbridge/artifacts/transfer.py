@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,15 +11,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from flowbridge.artifacts.s3parts import parts_of
+from flowbridge.artifacts.s3parts import CONNECTIONS, parts_of
 from flowbridge.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-PART = 8 << 20
-"""Bytes of a part; six at a time stay below 64 MiB."""
-THREADS = 6
+PART = 5 << 20
+"""Bytes of a part: the least that S3 takes, so that as many as can go at a time: on most lines each connection has a limit of its own."""
+_FEWER = 4
+"""Parts at a time through a client of fsspec, which holds each two or three times: below 64 MiB together, as ten are on S3, where they come
+as they are."""
+_SLICE = 1 << 20
 _S3_PARTS = 9000  # S3 takes 10,000
 _COMPOSED = 32  # Google Cloud Storage puts that many objects together at once
 _COMPOSE_FROM = 64 << 20
@@ -34,6 +38,9 @@ class Pieces(Protocol):
     def read(self, start: int, stop: int) -> bytes:
         """Return some of the bytes."""
 
+    def view(self, start: int, stop: int) -> memoryview:
+        """Return some of the bytes where they lie; together in one place, where they do not."""
+
 
 class MemoryPieces:
     """Bytes in several places of memory, one after the other. They are not copied together."""
@@ -46,6 +53,10 @@ class MemoryPieces:
         if start == 0 and stop == self.size and len(self._buffers) == 1 and isinstance(self._buffers[0].obj, bytes):
             return self._buffers[0].obj if len(self._buffers[0].obj) == stop else bytes(self._buffers[0])
         return b"".join(self._within(start, stop))
+
+    def view(self, start: int, stop: int) -> memoryview:  # noqa: D102  (as in Pieces)
+        found = list(self._within(start, stop))
+        return found[0] if len(found) == 1 else memoryview(b"".join(found))
 
     def _within(self, start: int, stop: int) -> Iterator[memoryview]:
         position = 0
@@ -62,9 +73,15 @@ class FilePieces:
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY)
         self.size = os.fstat(self._descriptor).st_size
+        self._mapped: memoryview | None = None
 
     def read(self, start: int, stop: int) -> bytes:  # noqa: D102  (as in Pieces)
         return os.pread(self._descriptor, stop - start, start)
+
+    def view(self, start: int, stop: int) -> memoryview:  # noqa: D102  (as in Pieces)
+        if self._mapped is None:
+            self._mapped = memoryview(mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ))
+        return self._mapped[start:stop]
 
     def __enter__(self) -> FilePieces:  # noqa: PYI034  (there are no subclasses)
         return self
@@ -86,6 +103,11 @@ def upload(fs: AbstractFileSystem, path: str, pieces: Pieces) -> None:
         _stream(fs, path, pieces, 0, pieces.size)
 
 
+def threads_of(fs: AbstractFileSystem) -> int:
+    """Return how many parts may go at a time."""
+    return _FEWER if parts_of(fs) is None else CONNECTIONS
+
+
 def fetch_part(fs: Any, path: str, start: int, stop: int) -> bytes:
     """Return some of the bytes of a large object."""
     direct = parts_of(fs)
@@ -104,14 +126,14 @@ def _upload_s3(fs: Any, path: str, pieces: Pieces) -> None:
 
     def send(number: int) -> dict[str, Any]:
         start = (number - 1) * step
-        body = pieces.read(start, min(start + step, pieces.size))
+        stop = min(start + step, pieces.size)
         if direct is not None:
-            return {"PartNumber": number, "ETag": direct.send(bucket, key, number, upload_id, body)}
-        answer = fs.call_s3("upload_part", **target, PartNumber=number, UploadId=upload_id, Body=body)
+            return {"PartNumber": number, "ETag": direct.send(bucket, key, number, upload_id, pieces.view(start, stop))}
+        answer = fs.call_s3("upload_part", **target, PartNumber=number, UploadId=upload_id, Body=pieces.read(start, stop))
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
     try:
-        parts = in_parallel(send, range(1, -(-pieces.size // step) + 1))
+        parts = in_parallel(send, range(1, -(-pieces.size // step) + 1), threads_of(fs))
         fs.call_s3("complete_multipart_upload", **target, UploadId=upload_id, MultipartUpload={"Parts": parts})
     except BaseException:
         with contextlib.suppress(Exception):  # the store is in trouble already; its own rules remove what is left
@@ -129,7 +151,7 @@ def _upload_composed(fs: Any, path: str, pieces: Pieces) -> None:
     folder = path.rpartition("/")[0]
     names = [f"{folder}/{temporary_name()}" for _ in starts]
     try:
-        in_parallel(lambda i: _stream(fs, names[i], pieces, starts[i], min(starts[i] + step, pieces.size)), range(len(names)))
+        in_parallel(lambda i: _stream(fs, names[i], pieces, starts[i], min(starts[i] + step, pieces.size)), range(len(names)), _FEWER)
         fs.merge(path, names)
     finally:
         with contextlib.suppress(Exception):  # what is left is hidden by its name, and removed by gc
@@ -140,8 +162,8 @@ def _upload_composed(fs: Any, path: str, pieces: Pieces) -> None:
 def _stream(fs: AbstractFileSystem, path: str, pieces: Pieces, start: int, stop: int) -> None:
     file = fs.open(path, "wb", block_size=PART)
     try:
-        for position in range(start, stop, PART):
-            file.write(pieces.read(position, min(position + PART, stop)))
+        for position in range(start, stop, _SLICE):
+            file.write(pieces.read(position, min(position + _SLICE, stop)))
     except BaseException:
         with contextlib.suppress(Exception):  # closing would show what is there so far
             file.discard()
@@ -151,7 +173,7 @@ def _stream(fs: AbstractFileSystem, path: str, pieces: Pieces, start: int, stop:
     file.close()
 
 
-def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], threads: int = THREADS) -> list[Result]:
+def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> list[Result]:
     """Do work on each item, some at a time; what is not begun when one fails is left."""
     with ThreadPoolExecutor(threads, thread_name_prefix="flowbridge-transfer") as pool:
         running = [pool.submit(work, item) for item in items]
