@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -177,7 +178,7 @@ class _File:
         table = dict(self.profiles.get(name, {})) if name is not None else {}
         for key in ("store", "cache_dir"):
             if self.path is not None and isinstance(table.get(key), str):
-                table[key] = _from_folder(table[key], self.path.parent)
+                table[key] = from_folder(table[key], self.path.parent)
         return table
 
 
@@ -215,7 +216,15 @@ def _toml(path: Path) -> dict[str, Any]:
     return table
 
 
-def _from_folder(place: str, folder: Path) -> str:
+def from_folder(place: str, folder: Path) -> str:
+    """Return a URL as it is, and a path as it is seen from a folder.
+
+    Raises:
+        ConfigError: It begins like a URL and is none.
+    """
+    slip = re.match(r"([a-z][a-z0-9+]+):/(?!/)", place)
+    if slip:
+        raise ConfigError(f"{place!r} is no URL: write {slip[1]}:// with two slashes, or ./{place} for a folder of that name")
     return place if "://" in place or "::" in place else str(folder / Path(place).expanduser())
 
 
@@ -243,7 +252,8 @@ def _is_foreign(variable: str, name: str) -> bool:
     if name in known:
         return False
     inner = next((f"{PREFIX}{t.upper()}__{name.removeprefix(t + '_').upper()}" for t in known if name.startswith(f"{t}_")), None)
-    near = [inner] if inner else [f"{PREFIX}{n.upper()}" for n in difflib.get_close_matches(name, known)]
+    slip = difflib.get_close_matches(name, known, cutoff=0.9)  # a letter of a name, rather than an underscore before a setting inside it
+    near = [inner] if inner and not slip else [f"{PREFIX}{n.upper()}" for n in slip or difflib.get_close_matches(name, known)]
     if near:
         raise ConfigError(f"Unknown setting {variable} in the environment. Did you mean {' or '.join(near)}?")
     return True

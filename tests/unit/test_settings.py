@@ -162,6 +162,7 @@ class TestEnvironment:
             ("FLOWBRIDGE_BACKNED", "FLOWBRIDGE_BACKEND"),
             ("FLOWBRIDGE_KUBEFLOW_HOST", "FLOWBRIDGE_KUBEFLOW__HOST"),
             ("FLOWBRIDGE_PROFIL", "FLOWBRIDGE_PROFILE"),
+            ("FLOWBRIDGE_STORE_OPTION", "FLOWBRIDGE_STORE_OPTIONS"),
         ],
     )
     def test_misspelt_ones(self, monkeypatch, tmp_path, variable, meant):

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flowbridge.artifacts import transfer, uploads
 from flowbridge.artifacts.content import TEMPORARY, temporary_name
 from flowbridge.artifacts.transfer import PART, FilePieces, MemoryPieces, Pieces
-from flowbridge.artifacts.trouble import FULL, not_found
-from flowbridge.errors import ConfigError, MissingExtraError, StoreFullError, StoreUnavailableError
+from flowbridge.artifacts.trouble import no_answer, not_found, refuse
+from flowbridge.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -45,7 +45,7 @@ class RemoteContent:
     local = False
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
-        self.url = url.rstrip("/")
+        self.url = _place(url)
         self._options = options
         self._pid = os.getpid()
         self._fs, self._root = _open(self.url, options)
@@ -71,31 +71,11 @@ class RemoteContent:
             except (FileExistsError, MemoryError):
                 raise
             except Exception as error:
-                self._refuse(what, path, error)
+                refuse(self.url, what, path, error)
                 if attempt == _ATTEMPTS - 1:
-                    raise StoreUnavailableError(
-                        f"The store {self.url} did not {what} {path}, tried {_ATTEMPTS} times: {type(error).__name__}: {error}. "
-                        "Nothing half-written is visible there; try again when the store answers"
-                    ) from error
+                    raise no_answer(self.url, what, path, error, _ATTEMPTS) from error
                 time.sleep(_PAUSE * 3**attempt)
         raise AssertionError  # pragma: no cover  (the last attempt returns or raises)
-
-    def _refuse(self, what: str, path: str, error: Exception) -> None:
-        """Raise what it would not help to try again."""
-        if isinstance(error, FileNotFoundError):
-            if what == "write":
-                raise StoreUnavailableError(f"The store {self.url} cannot be written: {error}. Does the bucket or share exist?") from error
-            raise not_found(self.url, path) from error
-        if isinstance(error, PermissionError):
-            raise StoreUnavailableError(
-                f"The store {self.url} does not allow to {what} {path}: {error}. Check the credentials in the profile's store_options"
-            ) from error
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise StoreFullError(f"The store {self.url} is full: cannot {what} {path}. Free some room (flowbridge gc)") from error
-        if isinstance(error, (TypeError, ValueError, ImportError, AttributeError)):
-            raise StoreUnavailableError(
-                f"The store {self.url} cannot {what} {path}: {type(error).__name__}: {error}. Check the profile's store_options"
-            ) from error
 
     # --- writing --------------------------------------------------------------------------------------------------------------
 
@@ -135,6 +115,7 @@ class RemoteContent:
 
     def _make_folder(self, fs: AbstractFileSystem, path: str) -> None:
         if not self._whole or self._root.startswith("/"):  # object stores have no folders; that in memory has some
+            fs.invalidate_cache()  # another process may have made the folder: some remember a listing, and fail to make it again
             fs.makedirs(self._full(path).rpartition("/")[0], exist_ok=True)
 
     def create(self, path: str, data: bytes) -> None:
@@ -210,11 +191,15 @@ class RemoteContent:
 
     def entries(self, prefix: str, *, temporary: bool = False) -> Iterator[tuple[str, int, float]]:
         for path, info in self._found(prefix, temporary=temporary):
-            yield path, int(info["size"]), _changed(info)
+            yield path, self._bytes(path, info), _changed(info)
         if temporary and uploads.known_to(self._filesystem()):
             found = self._try("list the unfinished uploads of", prefix, lambda fs: list(uploads.unfinished(fs, self._full(prefix))))
             for full, info in found:
                 yield self._relative(full), int(info["size"]), _changed(info)
+
+    def _bytes(self, path: str, info: dict[str, Any]) -> int:
+        """Return the size of an object; the listing of a web server tells none."""
+        return int(info["size"]) if info["size"] is not None else self.size(path) or 0
 
     def _found(self, prefix: str, *, temporary: bool) -> list[tuple[str, dict[str, Any]]]:
         folder = prefix.rstrip("/")
@@ -261,6 +246,18 @@ class RemoteContent:
         return Path(tempfile.gettempdir()) / f"flowbridge-{temporary_name().lstrip('.')}"
 
 
+def _place(url: str) -> str:
+    """Return a URL without slashes at its end.
+
+    Raises:
+        ConfigError: It names no place: an object store would take the store's folders for buckets.
+    """
+    protocol, _, path = url.partition("://")
+    if not path.strip("/") and protocol in _WHOLE - {"memory"}:
+        raise ConfigError(f"The store {url!r} names no bucket: write {protocol}://BUCKET/FOLDER")
+    return url.rstrip("/") if path.strip("/") else f"{protocol}://"
+
+
 def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
     protocol = url.partition("://")[0].partition("::")[0]
     if protocol in {"gs", "gcs"}:
@@ -273,8 +270,9 @@ def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
     try:
         fs, root = url_to_fs(url, **{**options, "skip_instance_cache": True})
     except ImportError as error:
-        package, extra = _EXTRAS.get(protocol, (f"for {protocol}://", "all"))
-        raise MissingExtraError.needed(f"The store {url}", package, extra) from error
+        if protocol not in _EXTRAS:
+            raise MissingExtraError(f"The store {url} needs a package that is not installed: {error}") from error
+        raise MissingExtraError.needed(f"The store {url}", *_EXTRAS[protocol]) from error
     except (ValueError, TypeError) as error:
         raise ConfigError(f"The store {url!r} cannot be opened: {error}") from error
     if "max_concurrency" not in options and hasattr(fs, "max_concurrency"):

@@ -51,3 +51,10 @@ def build(flow: Flow[Any, Any]) -> TracedFlow:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_PACKAGE)]
         shown = "".join(traceback.format_list(frames)) + "".join(traceback.format_exception_only(error))
         raise UserCodeError(f"Flow {flow.name!r} cannot be built; its body raised:\n{shown.rstrip()}") from error
+
+
+def no_runs(profile: str | None, store: str | None) -> str:
+    """Say that a store has no runs; which store, as one that is not meant has none either."""
+    from flowbridge.client.options import absolute, profile_of
+
+    return f"No runs in the store {absolute(profile_of(profile, store=store).store)} yet. Start one: flowbridge run FILE"

@@ -31,7 +31,7 @@ def resources(
     if as_json:
         print_json([_data(sizing) for sizing in found])
     elif not found:
-        print("No runs in this store yet. Start one: flowbridge run FILE")
+        print(options.no_runs(profile, store))
     else:
         for sizing in found:
             _show(sizing)

@@ -37,7 +37,7 @@ def runs(
             [_cells(*pair) for pair in zip(listed, listed.rows(), strict=True)],
         )
     else:
-        print("No runs" + (" match." if any((flow, status, where)) else " in this store yet. Start one: flowbridge run FILE"))
+        print("No runs match." if any((flow, status, where)) else options.no_runs(profile, store))
 
 
 def _cells(run: Run[Any], row: dict[str, Any]) -> list[Any]:

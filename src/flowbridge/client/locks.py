@@ -81,10 +81,10 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _opens(store: Store) -> list[str]:
-    """The package that opens the store's file system, if it is not fsspec itself."""
-    protocol = store.url.partition("://")[0]
+    """The packages that open the store's file system, and those it is chained to, where these are not fsspec itself."""
     if store.content.local or "://" not in store.url:
         return []
     import fsspec  # noqa: PLC0415  (loaded by the store already)
 
-    return [fsspec.get_filesystem_class(protocol).__module__.partition(".")[0]]
+    protocols = [part.partition("://")[0] for part in store.url.split("::") if "://" in part]
+    return [fsspec.get_filesystem_class(protocol).__module__.partition(".")[0] for protocol in protocols]

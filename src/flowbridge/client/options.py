@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowbridge.errors import ConfigError
-from flowbridge.settings import Profile, load_profile
+from flowbridge.settings import Profile, from_folder, load_profile
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
@@ -93,4 +93,4 @@ def open_store(profile: Profile) -> Store:
 
 def absolute(store: str) -> str:
     """Return the URL of a store, so that it means the same in every folder."""
-    return store if "://" in store or "::" in store else str(Path(store).expanduser().absolute())
+    return from_folder(store, Path.cwd())

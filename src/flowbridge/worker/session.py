@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import sys
 import tempfile
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.errors import UntrustedError
@@ -205,5 +208,13 @@ def _hints(function: Callable[..., Any]) -> Hints:
 def _evaluated(annotated: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(annotated)
-    except Exception:  # noqa: BLE001  (annotations may name anything, for type checkers only; values are then read as they were written)
-        return {}
+    except Exception:  # noqa: BLE001  (annotations may name anything, for type checkers only)
+        return dict(_one_by_one(annotated))
+
+
+def _one_by_one(annotated: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the annotations that can be evaluated; values of the others are read as they were written."""
+    names = getattr(annotated, "__globals__", None) or vars(sys.modules.get(annotated.__module__, typing))
+    for name, text in getattr(annotated, "__annotations__", {}).items():
+        with contextlib.suppress(Exception):
+            yield from typing.get_type_hints(SimpleNamespace(__annotations__={name: text}), names).items()

@@ -56,7 +56,7 @@ class TestRuns:
         assert message in ran("runs", *words, code=2).stderr
 
     def test_none_yet(self, flowbridge):
-        assert "No runs in this store yet" in flowbridge("runs").stdout
+        assert f"No runs in the store {flowbridge.folder / '.flowbridge'} yet" in flowbridge("runs").stdout
         assert json.loads(flowbridge("runs", "--json").stdout) == []
         assert not flowbridge.written
 

@@ -104,6 +104,21 @@ class TestRefused:
             run(closed, backend="local").run(1)
 
 
+@pytest.mark.parametrize("url", ["dir::file://{}", "simplecache::file://{}"])
+def test_chained_urls(store, url):
+    """The environments of steps ask for what opens the store, of every part of a chain."""
+    done = run(store=url.format(store), backend="local").run(3)
+    assert done.result().total == 6
+
+
+def test_a_url_with_one_slash_is_no_folder(store, tmp_path):
+    with pytest.raises(ConfigError, match="write s3:// with two slashes"):
+        run(store="s3:/bucket/x").run(3)
+    (tmp_path / "flowbridge.toml").write_text('default_profile="a"\n[profiles.a]\nstore = "s3:/bucket/x"\n')
+    with pytest.raises(ConfigError, match="write s3:// with two slashes"):
+        flowbridge.runs()
+
+
 def test_an_unwritable_store_is_one_clear_error(store):
     with pytest.raises(StoreError, match=r"/dev/null/x"):
         run(store="/dev/null/x").run(3)

@@ -1,0 +1,127 @@
+"""Where a store can be: URLs that are none, and file systems that lack something."""
+
+import errno
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from flowbridge.artifacts.content import open_content
+from flowbridge.artifacts.store import Store
+from flowbridge.errors import ConfigError, MissingExtraError, StoreUnavailableError
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    monkeypatch.setattr("flowbridge.artifacts.remote._PAUSE", 0)
+
+
+class Asked(MemoryFileSystem):
+    """Memory that counts what it is asked for, and fails as it is told to."""
+
+    protocol = "asked"
+    store = {}
+    pseudo_dirs = [""]
+    asked = []
+    failure = None
+
+    def pipe_file(self, path, value, mode="overwrite", **kwargs):
+        Asked.asked.append(path)
+        if Asked.failure is not None:
+            raise Asked.failure
+        super().pipe_file(path, value, mode=mode, **kwargs)
+
+
+class Sizeless(MemoryFileSystem):
+    """A web server: its listings tell no sizes."""
+
+    protocol = "sizeless"
+
+    def find(self, path, **kwargs):
+        return {name: {**info, "size": None} for name, info in super().find(path, **kwargs).items()}
+
+
+class Remembering(MemoryFileSystem):
+    """Remembers which folders there are, as FTP does, and does not make one that is there."""
+
+    protocol = "remembering"
+    known = set()
+
+    def makedirs(self, path, exist_ok=False):
+        if path in Remembering.known and exist_ok:
+            return
+        if self.isdir(path):
+            raise OSError(errno.EPERM, "550 File exists")
+        super().makedirs(path, exist_ok=exist_ok)
+
+    def invalidate_cache(self, path=None):
+        Remembering.known = {name for name in MemoryFileSystem.pseudo_dirs if name}
+
+
+for kind in (Asked, Sizeless, Remembering):
+    fsspec.register_implementation(kind.protocol, kind, clobber=True)
+
+
+@pytest.fixture
+def failing():
+    def with_(error):
+        Asked.failure = error
+        return Store.open("asked://place")
+
+    Asked.asked.clear()
+    yield with_
+    Asked.failure = None
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3:///", "gs://", "az://"])
+def test_an_object_store_without_a_bucket_is_refused(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="names no bucket: write"):
+        open_content(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("url", "package"), [("az://box/x", "adlfs"), ("dropbox://x", "dropbox")])
+def test_a_package_that_no_extra_brings_is_named(url, package, monkeypatch):
+    for name in ("adlfs", "dropboxdrivefs"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(MissingExtraError, match=package) as caught:
+        open_content(url)
+    assert "flowbridge[all]" not in str(caught.value)
+
+
+def test_a_place_that_can_only_be_read_is_told_at_once(failing):
+    with pytest.raises(StoreUnavailableError, match=r"can only be read .*Name another with --store"):
+        failing(NotImplementedError("no write")).save(b"x" * 100_000)
+    assert len(Asked.asked) == 1
+
+
+def test_credentials_that_are_missing_are_asked_for(failing):
+    class NoCredentialsError(Exception):
+        """As botocore has it."""
+
+    with pytest.raises(StoreUnavailableError, match="Give credentials in the profile's store_options, or where"):
+        failing(NoCredentialsError("Unable to locate credentials")).save(b"x" * 100_000)
+
+
+def test_a_name_that_no_bucket_can_have_is_told_at_once(failing):
+    class ParamValidationError(Exception):
+        """As botocore has it."""
+
+    with pytest.raises(StoreUnavailableError, match=r"Invalid bucket name.*Check the store's URL"):
+        failing(ParamValidationError("Invalid bucket name")).save(b"x" * 100_000)
+    assert len(Asked.asked) == 1
+
+
+def test_sizes_that_a_listing_does_not_tell_are_asked_for():
+    content = open_content("sizeless://sizes")
+    content.put("a/b", b"12345")
+    assert [(path, size) for path, size, _ in content.entries("")] == [("a/b", 5)]
+
+
+def test_a_folder_that_another_process_made_is_no_trouble():
+    content = open_content("remembering://folders")
+    MemoryFileSystem().makedirs("/folders/runs", exist_ok=True)
+    content.put("runs/a", b"1")
+    content.put("runs/b", b"2")
+    assert content.paths("runs/") == ["runs/a", "runs/b"]
