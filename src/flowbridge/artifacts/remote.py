@@ -59,7 +59,7 @@ class RemoteContent:
         return self._fs
 
     def _full(self, path: str) -> str:
-        return f"{self._root}/{path}"
+        return f"{self._root}{path}"
 
     # --- requests -------------------------------------------------------------------------------------------------------------
 
@@ -212,14 +212,14 @@ class RemoteContent:
         def request(fs: AbstractFileSystem) -> dict[str, dict[str, Any]]:
             fs.invalidate_cache()
             try:
-                return dict(fs.find(self._full(folder) if folder else self._root, detail=True))
+                return dict(fs.find(self._full(folder) if folder else self._root.rstrip("/") or self._root, detail=True))
             except FileNotFoundError:
                 return {}
 
         return [(self._relative(full), info) for full, info in self._try("list", folder, request).items() if info["type"] == "file"]
 
     def _relative(self, full: str) -> str:
-        return full.lstrip("/")[len(self._root.lstrip("/")) + 1 :]
+        return full.lstrip("/")[len(self._root.lstrip("/")) :]
 
     def folders(self, prefix: str) -> list[str]:
         def request(fs: AbstractFileSystem) -> list[dict[str, Any]]:
@@ -277,7 +277,7 @@ def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
         raise ConfigError(f"The store {url!r} cannot be opened: {error}") from error
     if "max_concurrency" not in options and hasattr(fs, "max_concurrency"):
         fs.max_concurrency = 1  # else s3fs asks for the size before each read: two requests; what is large is read in parts anyway
-    return fs, root.rstrip("/")
+    return fs, f"{root.rstrip('/')}/" if root else root  # nothing: paths are relative to the root, as in an archive
 
 
 def _s3_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Where a store can be: URLs that are none, and file systems that lack something."""
 
 import errno
+import zipfile
 
 import fsspec
 import pytest
@@ -125,3 +126,23 @@ def test_a_folder_that_another_process_made_is_no_trouble():
     content.put("runs/a", b"1")
     content.put("runs/b", b"2")
     assert content.paths("runs/") == ["runs/a", "runs/b"]
+
+
+def test_the_root_of_a_file_system_is_a_place():
+    content = open_content("asked://")
+    content.put("runs/a/1.json", b"1")
+    assert content.get("runs/a/1.json") == b"1"
+    assert content.paths("runs/") == [path for path, _, _ in content.entries("")] == ["runs/a/1.json"]
+    assert content.folders("runs") == ["a"]
+    content.delete(["runs/a/1.json"])
+    assert content.paths("") == []
+
+
+def test_an_archive_is_read(tmp_path):
+    """As someone who is sent a store looks at it."""
+    with zipfile.ZipFile(tmp_path / "store.zip", "w") as archive:
+        archive.writestr("runs/a/1.json", "1")
+    for content in (open_content("zip://", {"fo": str(tmp_path / "store.zip")}), open_content(f"zip://::file://{tmp_path / 'store.zip'}")):
+        assert content.get("runs/a/1.json") == b"1"
+        assert content.paths("") == ["runs/a/1.json"]
+        assert content.folders("runs") == ["a"]
