@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowbridge.artifacts import transfer, uploads
 from flowbridge.artifacts.content import TEMPORARY, temporary_name
+from flowbridge.artifacts.options import of_s3, refuse_slips
 from flowbridge.artifacts.transfer import PART, FilePieces, MemoryPieces, Pieces
 from flowbridge.artifacts.trouble import no_answer, not_found, refuse
 from flowbridge.errors import ConfigError, MissingExtraError
@@ -266,8 +267,9 @@ def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
     from fsspec.core import url_to_fs  # noqa: PLC0415  (a local store does without fsspec)
 
     if protocol in {"s3", "s3a"}:
-        options = _s3_options(options)
+        options = of_s3(options)
     try:
+        refuse_slips(url, options)
         fs, root = url_to_fs(url, **{**options, "skip_instance_cache": True})
     except ImportError as error:
         if protocol not in _EXTRAS:
@@ -278,17 +280,6 @@ def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
     if "max_concurrency" not in options and hasattr(fs, "max_concurrency"):
         fs.max_concurrency = 1  # else s3fs asks for the size before each read: two requests; what is large is read in parts anyway
     return fs, f"{root.rstrip('/')}/" if root else root  # nothing: paths are relative to the root, as in an archive
-
-
-def _s3_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the checksums that botocore adds: each blob has a digest, what is sent is signed or encrypted, and many servers get them wrong."""
-    try:
-        from botocore.config import Config  # type: ignore[import-untyped]  # noqa: PLC0415  (s3fs brings it, and loads it anyway)
-    except ImportError:  # so does s3fs miss it, and tells
-        return options
-    names = ("request_checksum_calculation", "response_checksum_validation")
-    wanted = {name: "when_required" for name in names if name in Config.OPTION_DEFAULTS}
-    return {**options, "config_kwargs": {**wanted, **options.get("config_kwargs", {})}}
 
 
 def _move(fs: AbstractFileSystem, source: str, target: str) -> None:

@@ -301,7 +301,7 @@ class Runs:
             return RunFiles(self.content, *found[0])
         if not found:
             near = suggest(run, [r for _, r in known])
-            raise RunNotFoundError(f"The store has no run {run!r}.{near} `flowbridge runs` lists those it has")
+            raise RunNotFoundError(f"The store {self.content.url} has no run {run!r}.{near} `flowbridge runs` lists those it has")
         shown = ", ".join(sorted(f"{r} (flow {f})" for f, r in found)[:_SHOWN])
         raise RunNotFoundError(f"{len(found)} runs go by {run!r}: {shown}{', ...' if len(found) > _SHOWN else ''}. Write more of the id")
 
@@ -314,7 +314,7 @@ class Runs:
         runs = self.read(self.list(flow))
         if not runs:
             of = f" of flow {flow!r}" if flow is not None else ""
-            raise RunNotFoundError(f"The store has no run{of} yet")
+            raise RunNotFoundError(f"The store {self.content.url} has no run{of} yet")
         return max(runs, key=lambda files: files.run().created)
 
     def read(self, known: Sequence[tuple[str, str]]) -> Sequence[RunFiles]:

@@ -146,3 +146,19 @@ def test_an_archive_is_read(tmp_path):
         assert content.get("runs/a/1.json") == b"1"
         assert content.paths("") == ["runs/a/1.json"]
         assert content.folders("runs") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("url", "slip", "meant"),
+    [("s3://bucket", "endpont_url", "endpoint_url"), ("gs://bucket", "tokn", "token"), ("zip://", "compresion", "compression")],
+)
+def test_an_option_that_is_misspelt_is_refused_also_where_the_file_system_takes_anything(url, slip, meant):
+    pytest.importorskip({"s3": "s3fs", "gs": "gcsfs"}.get(url.partition(":")[0], "fsspec"))
+    with pytest.raises(ConfigError, match=f"'{slip}' in the store_options of {url}. Did you mean '{meant}'"):
+        open_content(url, {slip: "x"})
+
+
+def test_options_that_a_file_system_hands_on_are_left_to_it():
+    s3fs = pytest.importorskip("s3fs")
+    content = open_content("s3://bucket", {"key": "k", "secret": "s", "use_listings_cache": False, "profile": None, "max_paths": 3})
+    assert isinstance(content._filesystem(), s3fs.S3FileSystem)
