@@ -17,6 +17,7 @@ RESULTS = {
     "failures": ([], 13.5),
     "files": (["--rows", "10"], {"a": 45, "b": 450}),
     "resources": (["--megabytes", "20"], 14),
+    "values": (["--days", "12"], 120000),
 }
 
 

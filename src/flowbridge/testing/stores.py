@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from flowbridge.artifacts import layout
 from flowbridge.artifacts.content import Content, open_content
 from flowbridge.artifacts.store import Store
-from flowbridge.errors import ArtifactDamagedError, ArtifactNotFoundError, UntrustedError
+from flowbridge.errors import ArtifactDamagedError, ArtifactNotFoundError, ConfigError, UntrustedError, suggest
 from flowbridge.records.files import RunFiles, Runs
 from flowbridge.records.models import RunRecord
 
@@ -62,6 +62,12 @@ class StoreSuite:
     """
 
     unlike: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls) -> None:
+        for name in cls.unlike:
+            if not hasattr(cls, name):
+                known = [n for n in dir(cls) if n.startswith("test_")]
+                raise ConfigError(f"{cls.__name__}.unlike names {name!r}, which is no test of the suite.{suggest(name, known)}")
 
     @pytest.fixture
     def place(self) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import errno
 import zipfile
+from typing import ClassVar
 
 import fsspec
 import pytest
@@ -10,6 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from flowbridge.artifacts.content import open_content
 from flowbridge.artifacts.store import Store
 from flowbridge.errors import ConfigError, MissingExtraError, StoreUnavailableError
+from flowbridge.testing.stores import StoreSuite
 
 
 @pytest.fixture(autouse=True)
@@ -162,3 +164,12 @@ def test_options_that_a_file_system_hands_on_are_left_to_it():
     s3fs = pytest.importorskip("s3fs")
     content = open_content("s3://bucket", {"key": "k", "secret": "s", "use_listings_cache": False, "profile": None, "max_paths": 3})
     assert isinstance(content._filesystem(), s3fs.S3FileSystem)
+
+
+def test_a_limit_of_a_store_that_the_suite_does_not_know_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"'test_names_of_al_kinds', which is no test of the suite. Did you mean 'test_names_of_all_kinds'"
+    ):
+
+        class TestMine(StoreSuite):
+            unlike: ClassVar = {"test_names_of_al_kinds": "it takes ASCII only"}
