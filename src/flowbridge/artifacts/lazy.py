@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from typing import Any, SupportsIndex, overload
@@ -61,7 +62,7 @@ class LazyList(MutableSequence[Any]):
 
     def _position(self, key: SupportsIndex) -> int:
         try:
-            return self._positions[key.__index__()]
+            return self._positions[operator.index(key)]
         except IndexError:
             raise IndexError("list index out of range") from None
 

@@ -15,7 +15,7 @@ from flowbridge.artifacts.lazy import LazyList
 from flowbridge.artifacts.lists import Entry, Page, Root
 from flowbridge.artifacts.reference import Reference
 from flowbridge.artifacts.sending import Sender
-from flowbridge.artifacts.serializers import plain, registry
+from flowbridge.artifacts.serializers import picklers, plain, registry
 from flowbridge.artifacts.serializers.base import Sink, type_name
 from flowbridge.errors import SerializationError, StoreError
 
@@ -292,7 +292,7 @@ def _is_stream(value: Any) -> bool:
 def not_serializable(value: Any, name: str, error: Exception) -> SerializationError:
     """Make the error for a value that cannot be written: names it, its type, what in it stands in the way, and what to do."""
     called = f"{name[:1].upper()}{name[1:]}" if name else "A value"
-    inside = registry.culprit(value)
+    inside = picklers.culprit(value)
     where = f" Its {inside} cannot be pickled." if inside else ""
     return SerializationError(
         f"{called}, of type {type_name(value)}, cannot be written: {type(error).__name__}: {error}.{where} "

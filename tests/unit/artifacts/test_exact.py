@@ -2,6 +2,8 @@
 
 import datetime as dt
 import math
+import threading
+import tracemalloc
 import zoneinfo
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
@@ -14,6 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, PrivateAttr
+
+from flowbridge.errors import SerializationError
 
 HALVES = st.characters(min_codepoint=0xD7FE, max_codepoint=0xE001, exclude_categories=())
 TEXTS = st.text(HALVES) | st.text(st.characters(exclude_categories=()))
@@ -227,3 +231,72 @@ def test_collections_in_models(store):
 def test_paths_in_a_model_are_names(store, mark):
     places = Places(root=Path("not/there"), others=[Path("a"), Path(__file__)], mark=mark)
     assert store.load(store.save(places)) == places
+
+
+# --- pickles ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_view_of_memory_stays_one(store):
+    table = np.arange(6, dtype="i4").reshape(2, 3)
+    for value in (memoryview(b"abc"), memoryview(bytes(10_000)), memoryview(table), memoryview(table.T), memoryview(b"")):
+        found = store.load(store.save((value,)))[0]
+        assert type(found) is memoryview
+        assert (found.format, found.shape, found.tolist()) == (value.format, value.shape, value.tolist())
+
+
+class Slotted:
+    __slots__ = ("conn",)
+
+    def __init__(self, conn):
+        self.conn = conn
+
+
+class Unspeakable:
+    def __reduce__(self):
+        raise ValueError("no")
+
+    def __repr__(self):
+        raise RuntimeError("nor this")
+
+
+def looped():
+    ring = {"other": {}}
+    ring["other"]["ring"] = ring
+    ring["other"]["lock"] = threading.Lock()
+    return ring
+
+
+CULPRITS = {
+    "deep inside": (
+        lambda: {"a": {"b": [{"c": [1, (2, {"d": [threading.Lock()]})]}]}},
+        r"\['a'\]\['b'\]\[0\]\['c'\]\[1\]\[1\]\['d'\]\[0\]",
+    ),
+    "in slots": (lambda: Slotted(threading.Lock()), r"Its \.conn \(of type _thread\.lock\)"),
+    "in a set": (lambda: {"a": {threading.Lock()}}, r"\['a'\]\{\.\.\.\}"),
+    "in an array": (lambda: np.array([1, threading.Lock()], dtype=object), r"\.flat\[1\] \(of type _thread\.lock\)"),
+    "in a loop": (looped, r"\['other'\]\['lock'\] \(of type _thread\.lock\)"),
+    "a key that cannot be shown": (lambda: {Unspeakable(): 1}, "register_serializer"),
+}
+
+
+@pytest.mark.parametrize("name", CULPRITS)
+def test_what_cannot_be_pickled_is_named(store, name):
+    make, message = CULPRITS[name]
+    with pytest.raises(SerializationError, match=f"(?s)Output 'x'.*{message}"):
+        store.save(make(), name="output 'x'")
+
+
+def test_an_open_file_is_not_turned_into_a_text(store):
+    with Path(__file__).open() as file, pytest.raises(SerializationError, match=r"the open file .*test_exact.*\['log'\]"):
+        store.save({"log": file})
+
+
+def test_naming_it_takes_no_memory_for_the_rest(store):
+    value = {"large": np.zeros(8 << 20), "small": [threading.Lock()]}
+    tracemalloc.start()
+    try:
+        with pytest.raises(SerializationError, match=r"\['small'\]\[0\]"):
+            store.save(value)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()

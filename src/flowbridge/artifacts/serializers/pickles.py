@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import collections
-import functools
 import json
 import pickle
 import struct
-import sys
 from typing import Any
 
 from flowbridge.artifacts.serializers.base import Meta, Sink, Source
+from flowbridge.artifacts.serializers.picklers import pickler
 
 _TAIL = b"FBPICKLE"
 _ALIGN = 64
@@ -73,7 +71,7 @@ def write_pickle(value: Any, sink: Sink) -> None:
         buffers.append(view)
         return False
 
-    _pickler("torch" in sys.modules, "pyarrow" in sys.modules)(sink, protocol=5, buffer_callback=beside).dump(value)
+    pickler(sink, beside).dump(value)
     places = [[0, sink.tell()]]
     for view in buffers:
         sink.write(b"\0" * (-sink.tell() % (_PAGE if view.nbytes >= _LARGE else _ALIGN)))
@@ -82,38 +80,6 @@ def write_pickle(value: Any, sink: Sink) -> None:
     table = json.dumps(places, separators=(",", ":")).encode()
     start = sink.tell()
     sink.write(table + _END.pack(start, len(table), _TAIL))
-
-
-@functools.cache
-def _pickler(tensors: bool, tables: bool) -> Any:  # noqa: FBT001  (private: which libraries are there)
-    """Return cloudpickle's pickler, with better ways for values of libraries that were imported."""
-    import cloudpickle  # noqa: PLC0415  (half of all values do without)
-
-    made = _tensors_too(cloudpickle.Pickler) if tensors else cloudpickle.Pickler
-    if not tables:
-        return made
-    from flowbridge.artifacts.serializers.tables import reducers  # noqa: PLC0415  (only where pyarrow is)
-
-    return type("Pickler", (made,), {"dispatch_table": collections.ChainMap(reducers(), made.dispatch_table)})
-
-
-def _tensors_too(pickler: Any) -> Any:
-    """Return a pickler that leaves the data of tensors beside the pickle; PyTorch itself copies them into it, twice."""
-    from flowbridge.artifacts.serializers.tensors import Memory, reduce_tensor  # noqa: PLC0415  (only where torch is)
-
-    class Pickler(pickler):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self.memories: dict[int, Memory] = {}
-
-        def reducer_override(self, value: Any) -> Any:
-            if type(value).__module__ == "torch" and type(value).__qualname__ == "Tensor":
-                made = reduce_tensor(value, self.memories)
-                if made is not NotImplemented:
-                    return made
-            return super().reducer_override(value)
-
-    return Pickler
 
 
 def read_pickle(view: memoryview) -> Any:

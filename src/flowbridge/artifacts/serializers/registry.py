@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -207,24 +207,3 @@ def _plugin_for(kind: type) -> str | None:
         if bases & set(getattr(found, "types", ())):
             return name
     return None
-
-
-def culprit(value: Any, depth: int = 2) -> str | None:
-    """Return where in a value that cannot be pickled the trouble lies, such as ``.session (a socket)``; None where that is not found."""
-    import cloudpickle  # noqa: PLC0415
-
-    for place, part in _inside(value):
-        try:
-            cloudpickle.dumps(part)
-        except Exception:  # noqa: BLE001  (that it cannot be pickled is what is looked for)
-            deeper = culprit(part, depth - 1) if depth else None
-            return f"{place}{deeper}" if deeper else f"{place} (of type {_path(type(part))})"
-    return None
-
-
-def _inside(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from ((f"[{k!r}]", v) for k, v in value.items())
-    elif isinstance(value, (list, tuple)):
-        yield from ((f"[{i}]", v) for i, v in enumerate(value))
-    yield from ((f".{k}", v) for k, v in getattr(value, "__dict__", {}).items() if not isinstance(value, type))
