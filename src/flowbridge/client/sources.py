@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +24,7 @@ class Source:
     def __init__(self, session: RunSession) -> None:
         self.session = session
         self._entered = False
+        self._missing: Exception | None = None
 
     @property
     def files(self) -> RunFiles:
@@ -54,10 +54,19 @@ class Source:
         """Read something; if it needs code that is not here, enter the run's bundle and try again."""
         try:
             return read()
-        except (SerializationError, ImportError, AttributeError):
+        except (SerializationError, ImportError, AttributeError) as error:
             if not self._enter():
-                raise
-        return read()
+                raise self._told(error) from error
+        try:
+            return read()
+        except SerializationError as error:
+            raise self._told(error) from error
+
+    def _told(self, error: Exception) -> Exception:
+        """Return an error that also says why the code of the run, which may know what is missing, did not help."""
+        if self._missing is None or not isinstance(error, SerializationError):
+            return error
+        return SerializationError(f"{error} The code of the run may know it, but could not be imported here: {self._missing}")
 
     def _enter(self) -> bool:
         """Make the modules of the run's bundle importable; return whether that changed anything."""
@@ -66,8 +75,10 @@ class Source:
         self._entered = True
         for step in self.graph.steps:
             if step.code is not None:
-                with contextlib.suppress(FlowbridgeError, ImportError):  # what is missing shows when the value is read again
+                try:
                     self.session.function(step)
+                except (FlowbridgeError, ImportError) as error:  # what is missing may not matter: that shows when the value is read again
+                    self._missing = self._missing or error
         return True
 
     def class_of(self, step: str) -> Any:

@@ -80,3 +80,49 @@ def test_a_script_or_notebook_whose_other_annotations_do_not_travel(python, tmp_
     (tmp_path / "script.py").write_text(FLOW.format(ran=str(ran)))
     python("script.py")
     assert python("-c", LOOK) == "Pair (3, 6)\n"
+
+
+OWN_FORMAT = """
+from flowbridge import flow, register_serializer, step
+import {package}
+
+class Model:
+    def __init__(self, n):
+        self.n = n
+
+register_serializer(Model, save=lambda m, file: file.write(m.n), load=lambda file: Model(file.read()), name="mine")
+
+@step
+def make() -> list[Model]:
+    return [Model(b"1" * 5000)]
+
+@flow
+def making() -> list[Model]:
+    return make()
+"""
+
+
+def test_a_format_whose_module_needs_a_package_that_is_not_here(python, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "mine.py").write_text(OWN_FORMAT.format(package="rarely_installed"))
+    (tmp_path / "there" / "rarely_installed.py").write_text("")
+    python(
+        "-c",
+        "import sys; sys.path.insert(0, 'there'); sys.modules['rarely_installed'] = sys; import mine; mine.making.options(backend='inline').run()",
+    )
+    (tmp_path / "there" / "rarely_installed.py").unlink()
+    look = """
+import flowbridge
+task = flowbridge.get_run('latest')['make'][0]
+for _ in range(2):
+    try:
+        task.load()[0]
+    except flowbridge.errors.SerializationError as error:
+        print(error)
+"""
+    lines = python("-c", look).splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert "No serializer goes by the name 'mine' here" in line
+        assert "could not be imported here" in line
+        assert "'rarely_installed', which is neither in the code bundle nor installed here" in line
