@@ -3,6 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,11 @@ class TestRuns:
 
     def test_none_match(self, ran):
         assert "No runs match" in ran("runs", "--flow", "none").stdout
+
+
+JSON_FIELDS = (
+    (Path(__file__).parents[3] / "docs/reference/cli.md").read_text(encoding="utf-8").partition("## JSON")[2].partition("\n## ")[0]
+)
 
 
 class TestShow:
@@ -197,3 +203,23 @@ class TestCommand:
         from flowbridge import __version__
 
         assert flowbridge("--version").stdout.strip() == __version__
+
+
+class TestJson:
+    """The fields that the docs tell."""
+
+    COMMANDS = {"tag": ["tag", "latest"], "du": ["du"], "gc": ["gc", "--keep", "1"], "check": ["check", "flows.py"]}
+
+    @pytest.mark.parametrize("command", sorted(COMMANDS))
+    def test_fields(self, ran, command):
+        line = next(line for line in JSON_FIELDS.splitlines() if line.startswith(f"| `{command}`"))
+        told = re.sub(r"\(.*?\)", "", line.partition("` |")[2])
+        assert sorted(re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", told)))) == sorted(
+            json.loads(ran(*self.COMMANDS[command], "--json").stdout)
+        )
+
+    def test_a_run(self, ran):
+        line = next(line for line in JSON_FIELDS.splitlines() if line.startswith("| `show RUN`"))
+        listed, run = (json.loads(ran(*words, "--json").stdout) for words in (["runs"], ["show", "latest"]))
+        assert set(run) == {*listed[0], "url", "message", "tasks"}
+        assert sorted(run["tasks"][0]) == sorted(re.findall(r"`([^`]*)`", line)[-1].split())
