@@ -14,7 +14,7 @@ pytestmark = pytest.mark.gcs
 
 @pytest.fixture
 def content(gcs_options, monkeypatch):
-    monkeypatch.setattr("flowbridge.artifacts.remote._PAUSE", 0.001)
+    monkeypatch.setattr("flowbridge.artifacts.patience.PAUSE", 0.001)
     return open_content(f"gs://artifacts/{uuid4().hex}", gcs_options)
 
 
@@ -48,7 +48,7 @@ def test_what_fails_midway_is_not_visible(content, monkeypatch, where):
         return fail() if start else stream(fs, path, pieces, start, stop)
 
     monkeypatch.setattr(transfer, "_stream", failing) if where == "a part" else monkeypatch.setattr(fs, "merge", fail)
-    with pytest.raises(StoreUnavailableError, match="tried 4 times"):
+    with pytest.raises(StoreUnavailableError, match="tried 6 times"):
         content.put("large", bytes(transfer._COMPOSE_FROM))
     assert len(failures) >= 4
     assert content.paths("") == []

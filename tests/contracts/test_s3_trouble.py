@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from s3fs.errors import translate_boto_error
 
-from flowbridge.artifacts import layout, s3parts, transfer
+from flowbridge.artifacts import layout, patience, s3parts, transfer
 from flowbridge.artifacts.collect import GRACE, Retention
 from flowbridge.artifacts.s3parts import Parts, parts_of
 from flowbridge.artifacts.store import Store
@@ -25,7 +25,7 @@ FAILURE = ClientError({"Error": {"Code": "InternalError", "Message": "We encount
 
 @pytest.fixture(params=["botocore", "s3fs"])
 def store(request, s3_options, tmp_path, monkeypatch):
-    monkeypatch.setattr("flowbridge.artifacts.remote._PAUSE", 0.001)
+    monkeypatch.setattr("flowbridge.artifacts.patience.PAUSE", 0.001)
     options = s3_options if request.param == "botocore" else {**s3_options, "use_ssl": False}  # which only s3fs knows what to do with
     made = Store.open(f"s3://artifacts/{uuid4().hex}", options=options, cache_dir=tmp_path / "cache")
     assert (parts_of(made.content._filesystem()) is None) == (request.param == "s3fs")
@@ -76,7 +76,7 @@ def test_parts_that_fail_once_are_not_noticed(store, failing, s3_options):
 
 def test_parts_that_never_arrive_leave_nothing(store, failing, s3_options):
     failing["times"] = 1000
-    with pytest.raises(StoreUnavailableError, match=r"did not write .* tried 4 times"):
+    with pytest.raises(StoreUnavailableError, match=r"did not write .* tried 6 times"):
         store.save(large())
     assert failing["tried"] >= 4
     assert list(store.content.entries("")) == []
@@ -221,4 +221,4 @@ def test_a_server_in_trouble_is_asked_again_for_its_uploads(store, monkeypatch):
     monkeypatch.setattr(begun, "call_s3", call_s3)
     with pytest.raises(StoreUnavailableError, match="unfinished uploads"):
         make_plan(store, Retention())
-    assert len(asked) == 4
+    assert len(asked) == patience.ATTEMPTS

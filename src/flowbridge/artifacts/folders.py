@@ -28,6 +28,15 @@ def task_folder() -> Path | None:
     return Path(named) if named else None
 
 
+def file_folder() -> Path:
+    """Return a folder for files that are soon removed again: the task's, else that of this process. Whatever a killed process leaves there goes."""
+    folder = task_folder()
+    if folder is None:
+        return _base()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
 def folder_within(parent: Path, prefix: str) -> Path:
     """Return a new, empty folder inside another, which is made if need be, for this user alone."""
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)

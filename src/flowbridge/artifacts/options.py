@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 from collections.abc import Iterable
 from typing import Any
 
+from flowbridge.artifacts import patience
 from flowbridge.errors import ConfigError
 
 _NEAR = 0.8
@@ -33,11 +35,25 @@ def refuse_slips(url: str, options: Iterable[str]) -> None:
 
 
 def of_s3(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options of S3 without the checksums that botocore adds: each blob has a digest, what is sent is signed or encrypted, and many servers get them wrong."""
+    """Return options of S3 with what the user did not set: timeouts, one attempt, and no checksums.
+
+    botocore's own checksums are left out as each blob has a digest, what is sent is signed or encrypted, and many servers get them wrong.
+    """
     try:
         from botocore.config import Config  # type: ignore[import-untyped]  # noqa: PLC0415  (s3fs brings it, and loads it anyway)
     except ImportError:  # so does s3fs miss it, and tells
         return options
     names = ("request_checksum_calculation", "response_checksum_validation")
-    wanted = {name: "when_required" for name in names if name in Config.OPTION_DEFAULTS}
+    wanted: dict[str, Any] = {name: "when_required" for name in names if name in Config.OPTION_DEFAULTS}
+    wanted |= {"connect_timeout": patience.CONNECT, "read_timeout": patience.SILENCE, "retries": {"total_max_attempts": 1}}
     return {**options, "config_kwargs": {**wanted, **options.get("config_kwargs", {})}}
+
+
+def of_gcs(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of gcsfs with timeouts where the user set none: its own let a server be silent for five minutes, six times in a row."""
+    try:
+        from aiohttp import ClientTimeout  # noqa: PLC0415  (gcsfs brings it, and loads it anyway)
+    except ImportError:  # so does gcsfs miss it, and tells
+        return options
+    logging.getLogger("gcsfs").addHandler(logging.NullHandler())  # what fails is told by us, without a traceback for each request
+    return {"requests_timeout": ClientTimeout(total=None, sock_connect=patience.CONNECT, sock_read=patience.SILENCE), **options}

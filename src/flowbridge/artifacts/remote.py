@@ -5,29 +5,31 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flowbridge.artifacts import transfer, uploads
+from flowbridge.artifacts import folders, transfer, uploads
 from flowbridge.artifacts.content import TEMPORARY, temporary_name
-from flowbridge.artifacts.options import of_s3, refuse_slips
+from flowbridge.artifacts.options import of_gcs, of_s3, refuse_slips
+from flowbridge.artifacts.patience import Patience
 from flowbridge.artifacts.transfer import PART, FilePieces, MemoryPieces, Pieces
-from flowbridge.artifacts.trouble import no_answer, not_found, refuse
+from flowbridge.artifacts.trouble import GARBLED, not_found
 from flowbridge.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-_ATTEMPTS = 4
-_PAUSE = 0.2
 _MANY = 1000
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "ocilake", "memory"})
 """Kinds of stores in which an object appears only once all of it is there. Elsewhere it is written beside its place, and moved."""
+_METADATA = {"s3": "Metadata", "s3a": "Metadata", "gs": "metadata", "gcs": "metadata"}
+"""What metadata of an object are called when it is written. In them a writer knows its own again where the clients of these stores, which try
+again by themselves, were told that the object exists."""
+_SIGNATURE = "flowbridge-writer"
 Result = TypeVar("Result")
 
 
@@ -51,6 +53,7 @@ class RemoteContent:
         self._pid = os.getpid()
         self._fs, self._root = _open(self.url, options)
         self._whole = self.url.partition("://")[0] in _WHOLE
+        self._patience = Patience(self.url)
 
     def _filesystem(self) -> AbstractFileSystem:
         """Return the file system, a new one after a fork: its sockets and threads are not shared."""
@@ -65,18 +68,7 @@ class RemoteContent:
     # --- requests -------------------------------------------------------------------------------------------------------------
 
     def _try(self, what: str, path: str, request: Callable[[AbstractFileSystem], Result]) -> Result:
-        """Make a request, again after a pause where the store did not answer properly."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                return request(self._filesystem())
-            except (FileExistsError, MemoryError):
-                raise
-            except Exception as error:
-                refuse(self.url, what, path, error)
-                if attempt == _ATTEMPTS - 1:
-                    raise no_answer(self.url, what, path, error, _ATTEMPTS) from error
-                time.sleep(_PAUSE * 3**attempt)
-        raise AssertionError  # pragma: no cover  (the last attempt returns or raises)
+        return self._patience.ask(what, path, lambda: request(self._filesystem()))
 
     # --- writing --------------------------------------------------------------------------------------------------------------
 
@@ -99,7 +91,7 @@ class RemoteContent:
 
         def request(fs: AbstractFileSystem) -> None:
             self._make_folder(fs, path)
-            transfer.upload(fs, place, pieces)
+            transfer.upload(fs, place, pieces, lambda ask: self._patience.ask("write", path, ask))
 
         try:
             self._try("write", path, request)
@@ -120,6 +112,8 @@ class RemoteContent:
             fs.makedirs(self._full(path).rpartition("/")[0], exist_ok=True)
 
     def create(self, path: str, data: bytes) -> None:
+        signature = os.urandom(16).hex()
+        signed = {name: {_SIGNATURE: signature}} if (name := _METADATA.get(self.url.partition("://")[0])) else {}
         attempts = 0
 
         def request(fs: AbstractFileSystem) -> None:
@@ -127,16 +121,26 @@ class RemoteContent:
             attempts += 1
             self._make_folder(fs, path)
             try:
-                fs.pipe_file(self._full(path), data, mode="create")
-            except FileExistsError:
-                if attempts == 1 or bytes(fs.cat_file(self._full(path))) != data:  # else an answer to ourselves was lost
+                fs.pipe_file(self._full(path), data, mode="create", **signed)
+            except FileExistsError:  # perhaps as an answer to ourselves was lost
+                if signed:
+                    if self._signature(fs, path) != signature:
+                        raise
+                elif attempts == 1 or bytes(fs.cat_file(self._full(path))) != data:
                     raise
-            except (TypeError, ValueError, NotImplementedError):  # an fsspec, or a store, that cannot do so in one request
+            except (TypeError, ValueError, NotImplementedError) as error:  # an fsspec, or a store, that cannot do so in one request
+                if isinstance(error, GARBLED):
+                    raise
                 if fs.exists(self._full(path)):
                     raise FileExistsError(errno.EEXIST, "exists already", path) from None
                 fs.pipe_file(self._full(path), data)
 
         self._try("write", path, request)
+
+    def _signature(self, fs: Any, path: str) -> str | None:
+        fs.invalidate_cache()
+        found: str | None = fs.getxattr(self._full(path), _SIGNATURE)
+        return found
 
     # --- reading --------------------------------------------------------------------------------------------------------------
 
@@ -162,13 +166,15 @@ class RemoteContent:
 
     def _receive(self, path: str, size: int, store: Callable[[int, bytes], None]) -> None:
         if size <= PART:
-            store(0, transfer.checked(path, self.get(path), size))
+            store(0, self._try("read", path, lambda fs: transfer.checked(bytes(fs.cat_file(self._full(path))), size)))
             return
 
         def part(start: int) -> None:
             stop = min(start + PART, size)
-            data = self._try("read", path, lambda fs: transfer.fetch_part(fs, self._full(path), start, stop))
-            store(start, transfer.checked(path, data, stop - start))
+            store(
+                start,
+                self._try("read", path, lambda fs: transfer.checked(transfer.fetch_part(fs, self._full(path), start, stop), stop - start)),
+            )
 
         transfer.in_parallel(part, range(0, size, PART), transfer.threads_of(self._filesystem()))
 
@@ -177,6 +183,7 @@ class RemoteContent:
 
     def size(self, path: str) -> int | None:
         def request(fs: AbstractFileSystem) -> dict[str, Any] | None:
+            fs.invalidate_cache()  # a listing from before would tell of what others removed since
             try:
                 return dict(fs.info(self._full(path)))
             except FileNotFoundError:
@@ -244,7 +251,7 @@ class RemoteContent:
             self._try("delete", f"{len(part)} objects", lambda fs, part=part: _remove(fs, part))  # type: ignore[misc]
 
     def temporary(self) -> Path:
-        return Path(tempfile.gettempdir()) / f"flowbridge-{temporary_name().lstrip('.')}"
+        return folders.file_folder() / temporary_name()
 
 
 def _place(url: str) -> str:
@@ -268,6 +275,8 @@ def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
 
     if protocol in {"s3", "s3a"}:
         options = of_s3(options)
+    elif protocol in {"gs", "gcs"}:
+        options = of_gcs(options)
     try:
         refuse_slips(url, options)
         fs, root = url_to_fs(url, **{**options, "skip_instance_cache": True})
@@ -279,6 +288,8 @@ def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
         raise ConfigError(f"The store {url!r} cannot be opened: {error}") from error
     if "max_concurrency" not in options and hasattr(fs, "max_concurrency"):
         fs.max_concurrency = 1  # else s3fs asks for the size before each read: two requests; what is large is read in parts anyway
+    if uploads.known_to(fs):
+        fs.retries = 1  # of s3fs itself, around those of botocore
     return fs, f"{root.rstrip('/')}/" if root else root  # nothing: paths are relative to the root, as in an archive
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from flowbridge.artifacts.s3parts import CONNECTIONS, parts_of
-from flowbridge.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -28,6 +28,7 @@ _COMPOSED = 32  # Google Cloud Storage puts that many objects together at once
 _COMPOSE_FROM = 64 << 20
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Again = Callable[[Callable[[], Any]], Any]
 
 
 class Pieces(Protocol):
@@ -90,13 +91,20 @@ class FilePieces:
         os.close(self._descriptor)
 
 
-def upload(fs: AbstractFileSystem, path: str, pieces: Pieces) -> None:
-    """Send bytes to a path: small ones in one request, others in parts. The path shows nothing before the last byte is there."""
+def upload(fs: AbstractFileSystem, path: str, pieces: Pieces, again: Again) -> None:
+    """Send bytes to a path: small ones in one request, others in parts. The path shows nothing before the last byte is there.
+
+    Args:
+        fs: The file system.
+        path: In it.
+        pieces: The bytes.
+        again: Makes one of many requests, again where it fails.
+    """
     kind = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     if pieces.size <= 2 * PART or kind == "memory":  # memory would show a file while it is being written
         fs.pipe_file(path, pieces.read(0, pieces.size))
     elif kind in {"s3", "s3a"} and hasattr(fs, "call_s3"):
-        _upload_s3(fs, path, pieces)
+        _upload_s3(fs, path, pieces, again)
     elif kind in {"gs", "gcs"} and hasattr(fs, "merge") and pieces.size >= _COMPOSE_FROM:
         _upload_composed(fs, path, pieces)
     else:
@@ -117,29 +125,39 @@ def fetch_part(fs: Any, path: str, start: int, stop: int) -> bytes:
     return direct.fetch(bucket, key, start, stop)
 
 
-def _upload_s3(fs: Any, path: str, pieces: Pieces) -> None:
+def _upload_s3(fs: Any, path: str, pieces: Pieces, again: Again) -> None:
     bucket, key, _ = fs.split_path(path)
     target = {"Bucket": bucket, "Key": key}
     direct = parts_of(fs)
-    upload_id = fs.call_s3("create_multipart_upload", **target)["UploadId"]
+    upload_id = again(lambda: fs.call_s3("create_multipart_upload", **target))["UploadId"]
     step = max(PART, -(-pieces.size // _S3_PARTS))
 
     def send(number: int) -> dict[str, Any]:
         start = (number - 1) * step
         stop = min(start + step, pieces.size)
         if direct is not None:
-            return {"PartNumber": number, "ETag": direct.send(bucket, key, number, upload_id, pieces.view(start, stop))}
-        answer = fs.call_s3("upload_part", **target, PartNumber=number, UploadId=upload_id, Body=pieces.read(start, stop))
+            return {"PartNumber": number, "ETag": again(lambda: direct.send(bucket, key, number, upload_id, pieces.view(start, stop)))}
+        body = pieces.read(start, stop)
+        answer = again(lambda: fs.call_s3("upload_part", **target, PartNumber=number, UploadId=upload_id, Body=body))
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
     try:
         parts = in_parallel(send, range(1, -(-pieces.size // step) + 1), threads_of(fs))
-        fs.call_s3("complete_multipart_upload", **target, UploadId=upload_id, MultipartUpload={"Parts": parts})
+        again(lambda: _complete(fs, path, pieces.size, {**target, "UploadId": upload_id, "MultipartUpload": {"Parts": parts}}))
     except BaseException:
-        with contextlib.suppress(Exception):  # the store is in trouble already; its own rules remove what is left
+        with contextlib.suppress(Exception):  # the store is in trouble already; gc ends what is left
             fs.call_s3("abort_multipart_upload", **target, UploadId=upload_id)
         raise
     fs.invalidate_cache(path)
+
+
+def _complete(fs: Any, path: str, size: int, request: dict[str, Any]) -> None:
+    try:
+        fs.call_s3("complete_multipart_upload", **request)
+    except FileNotFoundError:  # no such upload: perhaps it was completed before, and the answer was lost
+        fs.invalidate_cache(path)
+        if fs.info(path)["size"] != size:
+            raise
 
 
 def _upload_composed(fs: Any, path: str, pieces: Pieces) -> None:
@@ -185,12 +203,12 @@ def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], threads: 
             raise
 
 
-def checked(path: str, data: bytes, size: int) -> bytes:
+def checked(data: bytes, size: int) -> bytes:
     """Return bytes of the size that was asked for.
 
     Raises:
-        StoreUnavailableError: There are fewer or more: the connection was cut, or the object was replaced.
+        OSError: There are fewer or more: the connection was cut, or the object was replaced.
     """
     if len(data) != size:
-        raise StoreUnavailableError(f"The store gave {len(data)} instead of {size} bytes of {path}; the object was cut short or replaced")
+        raise OSError(errno.EIO, f"{len(data)} instead of {size} bytes came; they were cut short, or the object was replaced")
     return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 from collections.abc import Iterator
 
@@ -11,6 +12,8 @@ from flowbridge.errors import ArtifactNotFoundError, StoreError, StoreFullError,
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READ_ONLY = frozenset({405, 501})
+GARBLED = (json.JSONDecodeError, UnicodeError)
+"""Errors for an answer that was cut short, though they are `ValueError` too."""
 _ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
@@ -76,6 +79,8 @@ def refuse(url: str, what: str, path: str, error: Exception) -> None:
         raise StoreUnavailableError(
             f"The store {url} cannot {what} {path}: places of this kind, or this server, can only be read ({said}). Name another with --store or FLOWBRIDGE_STORE"
         ) from error
+    if isinstance(error, GARBLED):
+        return
     if isinstance(error, (TypeError, ValueError, ImportError, AttributeError)) or type(error).__name__ == "ParamValidationError":
         raise StoreUnavailableError(
             f"The store {url} cannot {what} {path}: {said}. Check the store's URL and the profile's store_options"

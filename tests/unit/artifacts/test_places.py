@@ -16,7 +16,7 @@ from flowbridge.testing.stores import StoreSuite
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr("flowbridge.artifacts.remote._PAUSE", 0)
+    monkeypatch.setattr("flowbridge.artifacts.patience.PAUSE", 0)
 
 
 class Asked(MemoryFileSystem):

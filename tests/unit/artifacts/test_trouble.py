@@ -1,6 +1,7 @@
 """A store in trouble: retried, told clearly, and nothing half-written is left."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -56,7 +57,7 @@ fsspec.register_implementation("faulty", Faulty, clobber=True)
 
 @pytest.fixture
 def faulty(tmp_path, monkeypatch):
-    monkeypatch.setattr("flowbridge.artifacts.remote._PAUSE", 0.001)
+    monkeypatch.setattr("flowbridge.artifacts.patience.PAUSE", 0.001)
     Faulty.store.clear()
     Faulty.pseudo_dirs[:] = [""]
     Faulty.failures = []
@@ -77,7 +78,7 @@ def test_a_store_that_comes_back_is_not_noticed(faulty, fault):
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: type(f).__name__)
 def test_a_store_that_stays_away_is_told_and_nothing_is_visible(faulty, fault):
     Faulty.failures = [fault] * 50
-    with pytest.raises(StoreUnavailableError, match="tried 4 times"):
+    with pytest.raises(StoreUnavailableError, match="tried 6 times"):
         faulty.save(b"x" * 100_000)
     Faulty.failures = []
     assert faulty.content.paths("blobs/") == []
@@ -99,7 +100,7 @@ def test_a_large_value_that_breaks_off_midway_is_sent_again(faulty, fault):
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: type(f).__name__)
 def test_a_large_value_that_never_arrives_leaves_nothing(faulty, fault):
     Faulty.failures = [fault] * 50
-    with pytest.raises(StoreUnavailableError, match="tried 4 times"):
+    with pytest.raises(StoreUnavailableError, match="tried 6 times"):
         faulty.save(LARGE)
     Faulty.failures = []
     assert faulty.content.paths("") == []
@@ -109,7 +110,7 @@ def test_a_large_value_that_never_arrives_leaves_nothing(faulty, fault):
 def test_items_of_a_list_that_fail_behind_the_saver_fail_the_list(faulty):
     items = [os.urandom(200_000) for _ in range(40)]
     Faulty.failures = [OSError("500 Internal Server Error")] * 500
-    with pytest.raises(StoreUnavailableError, match="tried 4 times"):
+    with pytest.raises(StoreUnavailableError, match="tried 6 times"):
         faulty.save(items)
     Faulty.failures = []
     assert faulty.load(faulty.save(items)) == items
@@ -158,3 +159,29 @@ def test_a_hundred_writers_lose_nothing(store):
         assert values == [f"{number}-{n} ".encode() * 20_000 for n in range(5)]
     assert len(store.content.paths("blobs/")) == 101
     assert list(store.content.entries("", temporary=True)) == []
+
+
+KILLED = """
+import os, signal, sys
+from flowbridge.artifacts.store import Store
+writer = Store.open("memory://x", cache_size=0).blobs.writer()
+writer.write(bytes(2 << 20))
+if sys.argv[1] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+writer.abandon()
+"""
+
+
+def test_a_writer_that_is_killed_leaves_no_file_that_nobody_removes(tmp_path):
+    def write(how):
+        return subprocess.run([sys.executable, "-c", KILLED, how], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False).returncode
+
+    assert write("killed") == -9
+    assert write("whole") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_that_is_no_json_is_asked_for_again(faulty):
+    reference = faulty.save(b"x" * 100_000)
+    Faulty.failures = [json.JSONDecodeError("Unterminated string", "{", 1), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "cut")]
+    assert faulty.load(reference) == b"x" * 100_000
