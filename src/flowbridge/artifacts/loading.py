@@ -336,9 +336,13 @@ def _fields_of(ref: Reference) -> Iterator[Reference]:
     """Yield the references of the fields of a value that stands in its reference."""
     if dict(ref.meta).get("fields") is None:  # a model as its own JSON
         return
-    body = json.loads(held_bytes(ref))
-    fields = body if ref.serializer == "dataclass" else {**body["fields"], "": body.get("extra")}
-    yield from (Reference.model_validate(kept) for kept in fields.values() if kept is not None)
+    try:
+        body = json.loads(held_bytes(ref))
+        fields = body if ref.serializer == "dataclass" else {**body["fields"], "": body.get("extra")}
+        found = [Reference.model_validate(kept) for kept in fields.values() if kept is not None]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactDamagedError(f"{titled(ref)} cannot be read: {error}") from error
+    yield from found
 
 
 def _passed_over(lenient: bool) -> AbstractContextManager[None]:  # noqa: FBT001  (it says what it is about)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from flowbridge.artifacts.content import CHUNK, TEMPORARY, temporary_name
 from flowbridge.artifacts.trouble import cannot_write, reading, writing
-from flowbridge.errors import ArtifactDamagedError, ConfigError
+from flowbridge.errors import ArtifactDamagedError, ConfigError, StoreUnavailableError
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
@@ -152,25 +152,55 @@ class LocalContent:
                 yield path, stat.st_size, stat.st_mtime
 
     def _files(self, prefix: str, *, temporary: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Yield what lies in the store itself: neither links nor what they lead to, which may be files of anybody's."""
         folder, start = (prefix.rstrip("/"), "") if os.path.isdir(self._full(prefix)) else (prefix.rpartition("/")[0], prefix)
+        self._follow_no_link(folder)
         waiting = [folder]
         while waiting:
             current = waiting.pop()
-            for entry in _scanned(self._full(current)):
+            for entry in self._scanned(current):
                 path = f"{current}/{entry.name}" if current else entry.name
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(path)
-                elif path.startswith(start) and entry.name.startswith(TEMPORARY) == temporary:
+                elif not entry.is_symlink() and path.startswith(start) and entry.name.startswith(TEMPORARY) == temporary:
                     yield path, entry
 
     def folders(self, prefix: str) -> list[str]:
-        return sorted(e.name for e in _scanned(self._full(prefix)) if e.is_dir())
+        self._follow_no_link(prefix.rstrip("/"))
+        return sorted(e.name for e in self._scanned(prefix) if e.is_dir(follow_symlinks=False))
+
+    def _scanned(self, folder: str) -> list[os.DirEntry[str]]:
+        with reading(self.url, folder):
+            try:
+                with os.scandir(self._full(folder)) as entries:
+                    return list(entries)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+    def _follow_no_link(self, folder: str) -> None:
+        """Refuse a folder that is, or lies behind, a link: whoever made it may want files elsewhere to be shown, or removed.
+
+        Raises:
+            StoreUnavailableError: It is one.
+        """
+        while folder:
+            if os.path.islink(self._full(folder)):
+                raise StoreUnavailableError(
+                    f"{folder} in the store {self.url} is a link, and nothing is listed or removed behind links. "
+                    "Move what it leads to into the store (or mount it there), or remove the link"
+                )
+            folder = folder.rpartition("/")[0]
 
     def delete(self, paths: Iterable[str]) -> None:
+        seen = None
         for path in paths:
+            folder = path.rpartition("/")[0]
+            if folder != seen:
+                self._follow_no_link(folder)
+                seen = folder
             with writing(self.url, path), contextlib.suppress(FileNotFoundError):
                 os.unlink(self._full(path))
-                self._prune(path.rpartition("/")[0])
+                self._prune(folder)
 
     def _prune(self, folder: str) -> None:
         """Remove folders that nothing is left in. A writer that finds its folder gone makes it again."""
@@ -214,14 +244,6 @@ def _in_folder(path: str, make: Callable[[], Result]) -> Result:
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), exist_ok=True)
     return make()
-
-
-def _scanned(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def _opened(path: str, flags: int) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flowbridge.cli import options
-from flowbridge.cli.printing import count, print_json, print_table, size
+from flowbridge.cli.printing import count, print_json, print_table, say, size
 
 HELP = (
     "Show what can go from a store, and remove it with --yes. Runs that have not ended, and runs tagged 'pinned', always stay. "
@@ -45,6 +45,6 @@ def gc(
         print_table(("flow", "runs", "bytes"), [(name, counts[name], size(held)) for name, held in plan.by_flow.items()])
     told = f"{count(len(plan.runs), 'run')} and {count(len(plan.files), 'file')}, {size(plan.size)}"
     if not plan.runs and not plan.files:
-        print("Nothing can go.")
+        say("Nothing can go.")
     else:
-        print(f"Removed {told}." if yes else f"{told} can go. Nothing is removed yet: the same command with --yes does it.")
+        say(f"Removed {told}." if yes else f"{told} can go. Nothing is removed yet: the same command with --yes does it.")

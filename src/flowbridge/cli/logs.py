@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flowbridge.cli import options
+from flowbridge.cli.printing import print_output
 from flowbridge.errors import RunNotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def logs(
     if follow:
         _follow(found, step, index)
     elif attempt is not None:
-        _print(_attempt(found, step, index, attempt))
+        print_output(_attempt(found, step, index, attempt))
     else:
-        _print(found.logs(step, index))
+        print_output(found.logs(step, index))
 
 
 def _task(text: str) -> tuple[str, tuple[int, ...] | None]:
@@ -83,13 +83,8 @@ def _follow(run: Run[Any], step: str, index: tuple[int, ...] | None) -> None:
             task = _only(run, step, index)
             ended = ended or task.finished is not None
             text = task.logs()
-            _print(text[printed:])
+            print_output(text[printed:])
             printed = len(text)
         if ended:
             return
         time.sleep(_PAUSE)
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flowbridge.cli.printing import say
 from flowbridge.errors import FlowbridgeError, RunFailedError, UsageError, suggest
 
 COMMANDS = ("run", "check", "compile", "deploy", "runs", "show", "logs", "backends", "resources", "status", "tag", "gc", "du")
@@ -112,12 +113,10 @@ def _look_at_verb(arguments: list[str]) -> None:
 
 def _tell(error: Exception) -> int:
     if isinstance(error, FlowbridgeError):
-        print(f"Error: {error}", file=sys.stderr)
+        say(f"Error: {error}", error=True)
         return FAILED if isinstance(error, RunFailedError) else WRONG
-    print(
-        f"Error inside flowbridge: {type(error).__name__}: {error}\nThis should not happen. The same call with --debug shows where it did.",
-        file=sys.stderr,
-    )
+    told = f"{type(error).__name__}: {error}"
+    say(f"Error inside flowbridge: {told}\nThis should not happen. The same call with --debug shows where it did.", error=True)
     return FAILED
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
-from flowbridge.cli.printing import length
+from flowbridge.cli.printing import length, say
 from flowbridge.records.models import TaskRecord
 from flowbridge.records.reasons import task_name
 
@@ -67,4 +67,5 @@ class PlainView:
         self._say(f"{step.step} over: {counts}" + (f" in {length(took)}" if took is not None else ""))
 
     def _say(self, text: str) -> None:
-        print(f"[{length(time.time() - self.progress.began):>6}] {text}", flush=True)
+        say(f"[{length(time.time() - self.progress.began):>6}] {text}")
+        sys.stdout.flush()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,16 +22,43 @@ COLOURS = {
     "cancelled": "yellow",
 }
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_BYTE = 0x100
+_CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_UNSEEN = re.compile(f"[{_CONTROLS}]")
+"""Controls but for tab and new line; what turns the direction of text around; halves of characters, which cannot be printed."""
+_UNPRINTED = re.compile(rf"(?!\r|\x1b\[[0-9;]*[mK])[{_CONTROLS}]")
+"""The same, but for what programs print to a terminal in good faith: colours, and a line that is written again."""
+
+
+def visible(text: str) -> str:
+    """Return a text with whatever would not be seen made visible: stores, and what steps raise, may try to steer the terminal."""
+    return _UNSEEN.sub(_escaped, text)
+
+
+def say(*words: str, error: bool = False) -> None:
+    """Print a line of words that may come from a store."""
+    print(*map(visible, words), file=sys.stderr if error else sys.stdout, flush=error)
+
+
+def print_output(text: str) -> None:
+    """Print what steps printed: on a terminal, colours are all that it may change there."""
+    sys.stdout.write(_UNPRINTED.sub(_escaped, text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "".join(f"\\x{ord(c):02x}" if ord(c) < _BYTE else f"\\u{ord(c):04x}" for c in found[0])
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    print(_UNSEEN.sub(lambda found: "".join(f"\\u{ord(c):04x}" for c in found[0]), text))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table: with colours on a terminal, else as lines of columns that are never cut."""
-    shown = [[_text(cell) for cell in row] for row in rows]
+    shown = [[visible(_text(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _rich_table(head, shown)
         return
@@ -65,7 +94,7 @@ def _text(value: Any) -> str:
 
 def length(seconds: float | None) -> str:
     """Return a length of time for people: ``0.3s``, ``12s``, ``3m 05s``, ``2h 10m``, ``3d 4h``."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return "-"
     if seconds < 10:  # noqa: PLR2004  (below, tenths are worth showing)
         return f"{seconds:.1f}s"

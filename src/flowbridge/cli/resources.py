@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowbridge.cli import options
-from flowbridge.cli.printing import length, print_json, print_table, size
+from flowbridge.cli.printing import length, print_json, print_table, say, size
 
 if TYPE_CHECKING:
     from flowbridge.client.sizing import Sizing
@@ -31,19 +31,19 @@ def resources(
     if as_json:
         print_json([_data(sizing) for sizing in found])
     elif not found:
-        print(options.no_runs(profile, store))
+        say(options.no_runs(profile, store))
     else:
         for sizing in found:
             _show(sizing)
 
 
 def _show(sizing: Sizing) -> None:
-    print(f"Flow {sizing.flow}, {sizing.runs} {'run' if sizing.runs == 1 else 'runs'}")
+    say(f"Flow {sizing.flow}, {sizing.runs} {'run' if sizing.runs == 1 else 'runs'}")
     head = ("step", "attempts", "memory declared", "p50/p95/max", "cpu declared", "p50/p95/max", "took p50/p95/max")
     print_table(head, [_cells(use) for use in sizing.uses])
     for proposal in sizing.proposals:
-        print(f"{proposal.step}: {' '.join(proposal.reasons)}")
-    print(f"\n{sizing.diff}" if sizing.diff else "")
+        say(f"{proposal.step}: {' '.join(proposal.reasons)}")
+    say(f"\n{sizing.diff}" if sizing.diff else "")
 
 
 def _cells(use: Use) -> list[Any]:

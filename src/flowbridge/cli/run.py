@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from flowbridge.cli import options, parameters
-from flowbridge.cli.printing import length, print_json
+from flowbridge.cli.printing import length, print_json, say
 from flowbridge.errors import BackendError, ConfigError, StoreError, suggest
 from flowbridge.records.reasons import task_name
 
@@ -165,7 +165,7 @@ class _Command:
             run.cancel()
             run.wait()
         except (BackendError, StoreError) as error:
-            print(f"Error: {error}\nLook further: flowbridge show {run.id}", file=sys.stderr)
+            say(f"Error: {error}\nLook further: flowbridge show {run.id}", error=True)
             return 1
         if self.as_json:
             from flowbridge.cli.show import detailed
@@ -197,7 +197,7 @@ class _Command:
 
             self.data = row_of(run)
         else:
-            print(f"It goes on by itself{f': {run.url}' if run.url else ''}\nNext: flowbridge show {run.id}")
+            say(f"It goes on by itself{f': {run.url}' if run.url else ''}\nNext: flowbridge show {run.id}")
 
     def _tell_end(self, run: Run[Any]) -> None:
         counts = run.end.counts if run.end is not None else {}
@@ -208,12 +208,12 @@ class _Command:
             _tell_failure(run)
         print(f"{words} in {length((run.finished or time.time()) - run.created)}: {told}")
         if run.metrics:
-            print("Metrics: " + ", ".join(f"{name}={value:.6g}" for name, value in run.metrics.items()))
+            say("Metrics: " + ", ".join(f"{name}={value:.6g}" for name, value in run.metrics.items()))
         if run.status == "done":
             _tell_result(run)
         print(f"Next:\n  flowbridge show {run.id}\n  flowbridge logs {run.id} {_interesting(run)}")
         if run.url:
-            print(f"  {run.url}")
+            say(f"  {run.url}")
 
 
 def _tell_failure(run: Run[Any]) -> None:
@@ -221,9 +221,9 @@ def _tell_failure(run: Run[Any]) -> None:
     failed = [t for t in run.tasks if t.state == "failed" and t.record is not None and not t.record.allowed]
     first = {t.step: t for t in reversed(failed)}
     for task in reversed(list(first.values())):
-        print(f"\n{_failure(task)}", file=sys.stderr)
+        say(f"\n{_failure(task)}", error=True)
     if not failed and run.message:
-        print(f"\n{run.message}", file=sys.stderr)
+        say(f"\n{run.message}", error=True)
     if len(failed) > len(first):
         print(f"\n{len(failed)} tasks failed in all.", file=sys.stderr)
     print(file=sys.stderr, flush=True)
@@ -252,7 +252,7 @@ def _tell_result(run: Run[Any]) -> None:
     if run.graph.result_kind == "none" or sum(sizes) > _SMALL:
         return
     shown = repr(run.result())
-    print(f"Result: {shown if len(shown) <= _SHOWN_RESULT else f'{shown[:_SHOWN_RESULT]}...'}")
+    say(f"Result: {shown if len(shown) <= _SHOWN_RESULT else f'{shown[:_SHOWN_RESULT]}...'}")
 
 
 def _interesting(run: Run[Any]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowbridge.cli import options
-from flowbridge.cli.printing import length, moment, print_json, print_table
+from flowbridge.cli.printing import length, moment, print_json, print_table, say
 
 if TYPE_CHECKING:
     from flowbridge.client.run import Run
@@ -37,7 +37,7 @@ def runs(
             [_cells(*pair) for pair in zip(listed, listed.rows(), strict=True)],
         )
     else:
-        print("No runs match." if any((flow, status, where)) else options.no_runs(profile, store))
+        say("No runs match." if any((flow, status, where)) else options.no_runs(profile, store))
 
 
 def _cells(run: Run[Any], row: dict[str, Any]) -> list[Any]:

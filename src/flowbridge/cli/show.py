@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowbridge.cli import options
-from flowbridge.cli.printing import length, moment, print_json, print_table, size
+from flowbridge.cli.printing import length, moment, print_json, print_table, say, size
 from flowbridge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ def _show_flow(target: str, picture: Path | None, *, as_json: bool) -> None:
             picture.write_text(drawn.svg(), encoding="utf-8")
         except OSError as error:
             raise UsageError(f"{picture} cannot be written: {error.strerror or error}") from error
-        print(f"Wrote {picture}")
+        say(f"Wrote {picture}")
     elif as_json:
         print_json(drawn.graph.model_dump(mode="json", exclude_defaults=True))
     else:
-        print(drawn.mermaid())
+        say(drawn.mermaid())
 
 
 def _show_run(run: Run[Any], *, everything: bool) -> None:
@@ -88,7 +88,7 @@ def _show_run(run: Run[Any], *, everything: bool) -> None:
     }
     for name, value in facts.items():
         if value:
-            print(f"{name:8} {value}")
+            say(f"{name:8} {value}")
     _print_values("Parameters", row["params"])
     _print_values("Metrics", row["metrics"])
     _print_tasks(list(run.tasks), everything=everything)
@@ -98,10 +98,10 @@ def _show_run(run: Run[Any], *, everything: bool) -> None:
 
 def _print_values(title: str, values: dict[str, Any]) -> None:
     if values:
-        print(f"\n{title}")
+        say(f"\n{title}")
         width = max(len(name) for name in values)
         for name, value in values.items():
-            print(f"  {name.ljust(width)}  {f'{value:.6g}' if isinstance(value, float) else value}")
+            say(f"  {name.ljust(width)}  {f'{value:.6g}' if isinstance(value, float) else value}")
 
 
 def _print_tasks(tasks: list[Task], *, everything: bool) -> None:
@@ -114,7 +114,7 @@ def _print_tasks(tasks: list[Task], *, everything: bool) -> None:
     for task in tasks:
         steps.setdefault(task.step, []).append(task)
     print_table(("step", "tasks", "status", "took together"), [_step_cells(step, of) for step, of in steps.items()])
-    print("\nEvery task: --tasks")
+    say("\nEvery task: --tasks")
 
 
 def _task_cells(task: Task) -> list[Any]:
@@ -134,7 +134,7 @@ def _step_cells(step: str, tasks: list[Task]) -> list[Any]:
 def _print_failures(failed: list[Task]) -> None:
     for task in failed[:3]:
         if task.reason is not None and task.reason.traceback:
-            print(f"\n{task.name} failed (attempt {task.attempt + 1}):\n{task.reason.traceback.rstrip()}")
+            say(f"\n{task.name} failed (attempt {task.attempt + 1}):\n{task.reason.traceback.rstrip()}")
 
 
 def _print_extras(run: Run[Any]) -> None:
@@ -142,7 +142,7 @@ def _print_extras(run: Run[Any]) -> None:
     found = [(task, name) for task in run.tasks for name in task.extras]
     if not found:
         return
-    print("\nFigures and tables")
+    say("\nFigures and tables")
     for task, name in found[:_FEW]:
         key = f"{next(iter(task.index)) if len(task.index) == 1 else task.index}" if task.index else "0"
-        print(f"  {name!r} of {task.name}: flowbridge.get_run({run.id!r})[{task.step!r}][{key}].load({name!r})")
+        say(f"  {name!r} of {task.name}: flowbridge.get_run({run.id!r})[{task.step!r}][{key}].load({name!r})")

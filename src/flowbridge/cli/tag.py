@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flowbridge.cli import options
-from flowbridge.cli.printing import print_json
+from flowbridge.cli.printing import print_json, say
 
 HELP = "Show the tags of a run, give it more, or take some from it. A run tagged 'pinned' is never removed by gc."
 
@@ -32,4 +32,4 @@ def tag(
     if as_json:
         print_json({"id": found.id, "tags": list(now)})
     else:
-        print(f"{found.id}  {', '.join(now) or '(no tags)'}")
+        say(f"{found.id}  {', '.join(now) or '(no tags)'}")

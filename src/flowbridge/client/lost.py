@@ -14,6 +14,7 @@ from flowbridge.ir.flow import FlowGraph
 from flowbridge.records.finish import would_end
 from flowbridge.records.models import TaskRecord, TaskStarted
 from flowbridge.records.reasons import task_name
+from flowbridge.worker.session import flow_of
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
@@ -87,7 +88,7 @@ def state_of(store: Store, files: RunFiles) -> tuple[RunState, dict[str, float]]
     except FlowbridgeError:  # not even who drives it can be read: it may be going on
         return "running", {}
     try:
-        gone = lost(files, lambda: FlowGraph.model_validate_json(store.load(files.run().graph)), now)
+        gone = lost(files, lambda: flow_of(store, files.run()), now)
         if gone is not None:
             return gone.end.state, gone.end.metrics
         return ("failed" if (silence(files, now) or 0.0) >= GIVEN_UP else "running"), {}

@@ -10,7 +10,7 @@ from flowbridge.artifacts import layout
 from flowbridge.artifacts.collect import RunFacts
 from flowbridge.artifacts.reference import Reference
 from flowbridge.client.lost import state_of
-from flowbridge.errors import ArtifactNotFoundError, RunNotFoundError
+from flowbridge.errors import ArtifactDamagedError, ArtifactNotFoundError, RunNotFoundError
 from flowbridge.records.files import Runs, read_many
 from flowbridge.records.models import TaskRecord
 
@@ -67,12 +67,19 @@ def paths_of(store: Store, files: RunFiles) -> dict[str, int]:
 
 
 def cached_paths(store: Store, path: str) -> dict[str, int]:
-    """Return the path and bytes of all that an entry of the cache of results refers to."""
+    """Return the path and bytes of all that an entry of the cache of results refers to.
+
+    Raises:
+        ArtifactDamagedError: What it needs is not known.
+    """
     try:
-        entry = json.loads(store.content.get(path))
-    except (ArtifactNotFoundError, ValueError):  # gone meanwhile, or no entry that anybody could use
+        found = list(_inside(json.loads(store.content.get(path))))
+    except (ArtifactNotFoundError, ValueError, RecursionError):  # gone meanwhile, or no entry that anybody could use
         return {}
-    return _blobs(store, _inside(entry))
+    try:
+        return _blobs(store, iter(found))
+    except ArtifactDamagedError as error:
+        raise ArtifactDamagedError(f"What {path} needs is not known; remove that file, and the step is run again. {error}") from error
 
 
 def _inside(value: Any) -> Iterator[Reference]:

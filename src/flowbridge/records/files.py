@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -186,10 +187,10 @@ class RunFiles:
         return self.read_files([latest[key] for key in sorted(latest)])
 
     def task_files(self) -> Iterator[TaskFile]:
-        """Yield every file of every task, from their names alone."""
-        for path in self.content.paths(layout.tasks_dir(self.flow, self.run_id)):
-            step, index, attempt, kind = layout.parse_task_file(path)
-            yield TaskFile(step, index, attempt, kind, path)
+        """Yield every file of every task, from their names alone. What others put beside them, such as ``.DS_Store``, is passed over."""
+        for path in self.content.paths(f"{layout.tasks_dir(self.flow, self.run_id)}/"):
+            with suppress(ValueError):
+                yield TaskFile(*layout.parse_task_file(path), path)
 
     def read_files(self, files: Sequence[TaskFile]) -> list[TaskRecord | TaskStarted]:
         """Read the start and end records of those names; many at once where that helps."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from flowbridge.artifacts.reference import Reference
 from flowbridge.ir.base import FrozenModel, JsonValue
@@ -12,7 +12,13 @@ from flowbridge.ir.base import FrozenModel, JsonValue
 TaskState = Literal["pending", "running", "done", "cached", "skipped", "failed", "cancelled"]
 RunState = Literal["pending", "running", "done", "failed", "cancelled"]
 ReasonKind = Literal["error", "out_of_memory", "out_of_disk", "timeout", "lost_worker", "cancelled", "upstream", "condition"]
-Index = tuple[int, ...]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+"""A number of things, or the position of one. Stores can say anything, and one would wait forever for more."""
+Index = tuple[Count, ...]
+Moment = Annotated[float, Field(ge=0, le=2e11, allow_inf_nan=False)]
+"""Seconds since the epoch, up to the year 8300: later ones are in no calendar."""
+Amount = Annotated[int, Field(ge=0, le=2**63)]
+"""Bytes."""
 
 
 class _WithNumbers(FrozenModel):
@@ -67,7 +73,7 @@ class RunRecord(FrozenModel):
     param_refs: tuple[tuple[str, Reference], ...] = ()
     backend: str
     profile: str | None = None
-    created: float
+    created: Moment
     user: str = ""
     host: str = ""
     commit: str | None = None
@@ -117,11 +123,11 @@ class Reason(_WithNumbers):
 class Usage(_WithNumbers):
     """What one attempt used: bytes and seconds. None where it could not be measured."""
 
-    peak_memory: int | None = None
+    peak_memory: Amount | None = None
     cpu_time: float | None = None
     wall_time: float | None = None
-    gpu_memory: int | None = None
-    disk: int | None = None
+    gpu_memory: Amount | None = None
+    disk: Amount | None = None
 
 
 class TaskStarted(FrozenModel):
@@ -129,8 +135,8 @@ class TaskStarted(FrozenModel):
 
     step: str
     index: Index = ()
-    attempt: int = 0
-    started: float
+    attempt: Count = 0
+    started: Moment
     host: str = ""
     pid: int | None = None
     native: str | None = None
@@ -155,17 +161,17 @@ class TaskRecord(_WithNumbers):
 
     step: str
     index: Index = ()
-    attempt: int = 0
+    attempt: Count = 0
     state: TaskState
     final: bool = True
     allowed: bool = False
     outputs: tuple[tuple[str, Reference], ...] = ()
-    count: int | None = None
-    items: int | None = None
+    count: Count | None = None
+    items: Count | None = None
     held: tuple[int, ...] | None = None
     reason: Reason | None = None
-    started: float | None = None
-    finished: float
+    started: Moment | None = None
+    finished: Moment
     usage: Usage = Usage()
     metrics: dict[str, float] = {}
     series: dict[str, tuple[tuple[float | None, float], ...]] = {}
@@ -193,7 +199,7 @@ class RunEnd(_WithNumbers):
     """
 
     state: RunState
-    finished: float
+    finished: Moment
     message: str | None = None
     counts: dict[str, int] = {}
     metrics: dict[str, float] = {}
@@ -204,7 +210,7 @@ class TagChange(FrozenModel):
 
     tag: str
     present: bool
-    changed: float
+    changed: Moment
     user: str = ""
 
 
@@ -240,7 +246,7 @@ class Saved(FrozenModel):
     """``checkpoint``: what a task saved for its own next attempt."""
 
     reference: Reference
-    attempt: int
+    attempt: Count
 
 
 class RunSummary(_WithNumbers):

@@ -14,8 +14,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from flowbridge.errors import UntrustedError
+from pydantic import ValidationError
+
+from flowbridge.errors import ArtifactDamagedError, UntrustedError
 from flowbridge.ir.flow import FlowGraph
+from flowbridge.ir.graph import dependencies
 from flowbridge.packaging.loader import BundleLoader, CodeNotFoundError, open_bundle
 from flowbridge.records.files import RunFiles
 from flowbridge.worker.locate import Locator
@@ -23,6 +26,7 @@ from flowbridge.worker.lookup import Lookup
 
 if TYPE_CHECKING:
     from flowbridge.artifacts.store import Store
+    from flowbridge.ir.control import MapNode
     from flowbridge.ir.flow import StepNode
     from flowbridge.records.models import RunRecord
     from flowbridge.worker.logs import Mode
@@ -76,7 +80,7 @@ class RunSession:
         """The flow."""
         if self._graph is not None:
             return self._graph
-        return FlowGraph.model_validate_json(_text(self.store.load(self.record.graph)))
+        return flow_of(self.store, self.record)
 
     @cached_property
     def locator(self) -> Locator:
@@ -188,6 +192,34 @@ def code_cache(store: Store) -> Path:
     """Return the local folder that unpacked code is kept in."""
     configured = getattr(store, "cache_dir", None)
     return Path(configured) if configured else Path(tempfile.gettempdir()) / "flowbridge-code"
+
+
+def flow_of(store: Store, record: RunRecord) -> FlowGraph:
+    """Return the flow of a run.
+
+    Raises:
+        ArtifactDamagedError: What stands in its place is none that this version knows.
+    """
+    text = _text(store.load(record.graph))
+    try:
+        graph = FlowGraph.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _unreadable(record, f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}") from error
+    nodes: list[StepNode | MapNode] = [*graph.steps, *graph.maps]
+    known = {node.id for node in nodes}
+    missing = {needed for node in nodes for needed in (*dependencies(node), *node.scope)} - known
+    missing |= {around for node in nodes for around in node.scope} - graph.maps_by_id.keys()
+    if missing:
+        raise _unreadable(record, f"it has no step or map {min(missing)!r}")
+    return graph
+
+
+def _unreadable(record: RunRecord, why: str) -> ArtifactDamagedError:
+    return ArtifactDamagedError(
+        f"The flow of run {record.id} cannot be read by this version of flowbridge ({why}); "
+        "it was written by a newer one, or by no flowbridge at all"
+    )
 
 
 def _text(value: Any) -> str | bytes:
