@@ -17,7 +17,7 @@ from typing import Any
 
 from flowbridge.errors import FlowError
 from flowbridge.ir.flow import CodeRef
-from flowbridge.packaging.loader import MANIFEST, BundleLoader, open_bundle
+from flowbridge.packaging.loader import FORMATS, MANIFEST, BundleLoader, open_bundle
 from flowbridge.packaging.modules import Reached, find, reach
 
 __all__ = ["Bundle", "BundleLoader", "build", "code_of", "open_bundle"]
@@ -60,6 +60,8 @@ def build(functions: Mapping[str, Callable[..., Any]], *, include: Sequence[str]
         raise FlowError(problems)
     names = {ref.module for ref in code.values() if not ref.by_value}
     names.update(_modules_by_value(f for step, f in functions.items() if code[step].by_value))
+    if FORMATS in entries:
+        names.update(_modules_by_value(getattr(part, "__func__", part) for call in _formats() for part in call[:3]))
     reached = reach(sorted(names))
     for module in reached.modules.values():
         if module.path is not None:
@@ -117,7 +119,23 @@ def _pickles(functions: Mapping[str, Callable[..., Any]], code: Mapping[str, Cod
                 f"step {step!r} is defined where it cannot be imported (a notebook, a script, inside a function), so it travels by value, "
                 f"but something it refers to cannot be pickled: {error}. Make that object inside the step, or move the step into a module."
             )
+    if entries and _formats():
+        try:
+            entries[FORMATS] = cloudpickle.dumps(_formats(), protocol=4)
+        except Exception as error:  # noqa: BLE001  (the same)
+            shown = ", ".join(call[0].__qualname__ for call in _formats())
+            problems.append(
+                f"the format of {shown} is registered in a notebook or script, so it travels by value, but it refers to something that cannot "
+                f"be pickled: {error}. Make that object inside of save and load, or move class and register_serializer into a module."
+            )
     return entries, problems
+
+
+def _formats() -> list[tuple[Any, ...]]:
+    """Return the formats that nobody registers where steps carried by value run: those of the notebook or script itself."""
+    from flowbridge.artifacts.serializers.registry import registered_in  # noqa: PLC0415  (rarely needed)
+
+    return registered_in("__main__")
 
 
 def _modules_by_value(functions: Iterable[Callable[..., Any]]) -> set[str]:

@@ -20,6 +20,7 @@ from flowbridge.errors import ArtifactDamagedError, FlowbridgeError
 from flowbridge.ir.flow import CodeRef
 
 MANIFEST = "flowbridge-bundle.json"
+FORMATS = "flowbridge-formats.pkl"
 
 
 class CodeNotFoundError(FlowbridgeError, ImportError):
@@ -123,11 +124,20 @@ class BundleLoader:
                 del sys.modules[name]
         importlib.invalidate_caches()
 
+    def _register_formats(self) -> None:
+        """Register the formats of the notebook or script that the functions come from."""
+        path = self.folder / FORMATS
+        if path.exists():
+            from flowbridge.artifacts.serializers.registry import register_all  # noqa: PLC0415  (rarely needed)
+
+            register_all(pickle.loads(path.read_bytes()))
+
     def _unpickle(self, step: str) -> Callable[..., Any]:
         self._enter()
         path = self.folder / "pickles" / f"{step}.pkl"
         here = list(sys.version_info[:2])
         try:
+            self._register_formats()
             return pickle.loads(path.read_bytes())  # type: ignore[no-any-return]
         except ModuleNotFoundError as error:
             raise CodeNotFoundError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -47,7 +47,7 @@ _TYPES = {
 }
 _FORBIDDEN = frozenset({*_PLACES, "list"})
 _made: dict[str, Serializer] = {}
-_registered: dict[type, Serializer] = {}
+_registered: dict[type, _Functions] = {}
 _plugins: dict[str, str] | None = None
 
 
@@ -58,16 +58,16 @@ class _Functions:
 
     def __init__(self, name: str, save: Callable[[Any, IO[bytes]], object], load: Callable[[IO[bytes]], Any]) -> None:
         self.name = name
-        self._save = save
-        self._load = load
+        self.save_to = save
+        self.load_from = load
 
     def save(self, value: Any, sink: Sink) -> Meta:
-        self._save(value, sink)  # type: ignore[arg-type]  # a sink is an open binary file
+        self.save_to(value, sink)  # type: ignore[arg-type]  # a sink is an open binary file
         return ()
 
     def load(self, source: Source) -> Any:
         with source.open() as file:
-            return self._load(file)
+            return self.load_from(file)
 
 
 def register_serializer(
@@ -96,6 +96,19 @@ def register_serializer(
         raise SerializationError(f"The format {serializer.name!r} is that of {_path(taken)} already; give another name")
     _registered[cls] = serializer
     _made[serializer.name] = serializer
+
+
+def registered_in(module: str) -> list[tuple[Any, ...]]:
+    """Return what a module registered, or registered for a class of its: the arguments of each call, for :func:`register_all` elsewhere."""
+    calls = [(cls, made.save_to, made.load_from, made.name) for cls, made in _registered.items()]
+    return [call for call in calls if module in {getattr(part, "__module__", None) for part in call[:3]}]
+
+
+def register_all(calls: Iterable[tuple[Any, ...]]) -> None:
+    """Register formats that came with code; one that goes by such a name here already stays."""
+    for cls, save, load, name in calls:
+        if name not in _made:
+            register_serializer(cls, save, load, name=name)
 
 
 def for_value(value: Any) -> Serializer:
