@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, PrivateAttr
 
+from flowbridge.artifacts.serializers.registry import register_serializer
 from flowbridge.errors import SerializationError
 
 HALVES = st.characters(min_codepoint=0xD7FE, max_codepoint=0xE001, exclude_categories=())
@@ -300,3 +301,31 @@ def test_naming_it_takes_no_memory_for_the_rest(store):
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+# --- formats of one's own -----------------------------------------------------------------------------------------------------
+
+
+class Own:
+    pass
+
+
+@pytest.mark.parametrize("cls", [dict, list, str, int])
+def test_a_format_that_would_not_be_used_is_refused(cls):
+    with pytest.raises(SerializationError, match="make a class of your own"):
+        register_serializer(cls, lambda v, file: None, lambda file: None, name="never")
+
+
+def test_what_is_no_class_or_function_is_refused():
+    with pytest.raises(TypeError, match="a class and two functions"):
+        register_serializer("Own", lambda v, file: None, lambda file: None)
+    with pytest.raises(TypeError, match="a class and two functions"):
+        register_serializer(Own, lambda v, file: None, "load")
+
+
+def test_the_format_that_fails_is_named(store):
+    register_serializer(Own, lambda v, file: file.seek(0), lambda file: Own(), name="own-seeking")
+    with pytest.raises(
+        SerializationError, match=r"Output 'x', of type .*Own.*'own-seeking', failed with UnsupportedOperation: seek.*BytesIO"
+    ):
+        store.save(Own(), name="output 'x'")

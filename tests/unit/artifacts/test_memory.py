@@ -48,6 +48,11 @@ BODIES = {
     "bytes": "value = bytes(N)",
     "text": "value = 'x' * N",
     "frame": "value = pd.DataFrame({str(i): np.ones(N // 64) for i in range(8)})",
+    "frame of nullable numbers": "value = pd.DataFrame({'a': pd.array(np.ones(N // 8, dtype='i8'), dtype='Int64')})",
+    "slice of a table in an object": (
+        "value = {'few': pa.table({str(i): np.ones(3 * N // 64) for i in range(8)}).slice(5, N // 64), ('b',): 1}"
+    ),
+    "polars": "import polars as pl\nvalue = pl.DataFrame({str(i): np.ones(N // 64) for i in range(8)})",
     "table": "value = pa.table({str(i): np.ones(N // 64) for i in range(8)})",
     "file": "value = folder / 'file'\nwith value.open('wb') as f:\n    for _ in range(N >> 20): f.write(os.urandom(1 << 20))",
     "folder": (

@@ -22,6 +22,8 @@ _KEY = b"flowbridge"
 _SHOWN = 100
 _LOOKED_AT = 50
 _RAW = "biufmM"
+_MASKED = frozenset({f"{kind}{bits}" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)} | {"Float32", "Float64"})
+"""Dtypes of pandas that are numbers and a mask."""
 _LABELS = (str, int, float, bool)
 
 
@@ -209,6 +211,9 @@ def _values(column: Any, kind: str, view: memoryview | None) -> Any:
     from pandas.api.types import pandas_dtype  # noqa: PLC0415
 
     dtype: Any = pandas_dtype(what) if what != "category" else None
+    if what in _MASKED:
+        gaps = column.is_null().to_numpy(zero_copy_only=False)  # pandas itself would copy the numbers twice
+        return dtype.construct_array_type()(_numbers(column, dtype.numpy_dtype.str, view), gaps)
     made = column.to_pandas(types_mapper=lambda _: dtype) if dtype is not None and hasattr(dtype, "__from_arrow__") else column.to_pandas()
     return made.array
 

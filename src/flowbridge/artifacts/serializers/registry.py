@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from flowbridge.artifacts.serializers.base import Meta, Serializer, Sink, Source
-from flowbridge.errors import SerializationError, suggest
+from flowbridge.artifacts.serializers.plain import KINDS
+from flowbridge.errors import SerializationError, StoreError, suggest
 
 GROUP = "flowbridge.serializers"
 _HERE = "flowbridge.artifacts.serializers"
@@ -62,7 +63,15 @@ class _Functions:
         self.load_from = load
 
     def save(self, value: Any, sink: Sink) -> Meta:
-        self.save_to(value, sink)  # type: ignore[arg-type]  # a sink is an open binary file
+        try:
+            self.save_to(value, sink)  # type: ignore[arg-type]  # a sink is an open binary file
+        except (SerializationError, StoreError, MemoryError):
+            raise
+        except Exception as error:
+            raise SerializationError(
+                f"the function that was registered to save it, for the format {self.name!r}, failed with {type(error).__name__}: {error}. "
+                "It gets a file open for writing bytes one after the other; what has to seek can be made in an io.BytesIO first"
+            ) from error
         return ()
 
     def load(self, source: Source) -> Any:
@@ -86,8 +95,16 @@ def register_serializer(
         name: Of the format, as it stands in references; None: ``module.qualname`` of the class.
 
     Raises:
-        SerializationError: The name is that of another format.
+        SerializationError: The name is that of another format, or the class is one of those that stand in references as JSON.
+        TypeError: It is no class, or these are no functions.
     """
+    if not all((isinstance(cls, type), callable(save), callable(load))):
+        raise TypeError(f"register_serializer takes a class and two functions, not {cls!r}, {save!r} and {load!r}")
+    if cls in KINDS:
+        raise SerializationError(
+            f"Values of type {cls.__name__} are JSON where that holds them, whatever is registered; make a class of your own (it may be a "
+            f"subclass of {cls.__name__}), and register that"
+        )
     serializer = _Functions(name or f"{cls.__module__}.{cls.__qualname__}", save, load)
     taken = next((c for c, s in _registered.items() if s.name == serializer.name and _path(c) != _path(cls)), None)
     if serializer.name in _FORBIDDEN:

@@ -81,9 +81,11 @@ def _reduce(value: Any) -> Any:
     if not is_slice:
         return value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
     table, kind = _as_table(value)
-    out = pa.BufferOutputStream()
-    _write(table, out)
-    return value_of, (pickle.PickleBuffer(out.getvalue()), kind)
+    size = pa.MockOutputStream()
+    _write(table, size)
+    data = pa.allocate_buffer(size.size())  # a buffer that grows would take twice as much
+    _write(table, pa.FixedSizeBufferWriter(data))
+    return value_of, (pickle.PickleBuffer(data), kind)
 
 
 def value_of(data: Any, kind: str) -> Any:
@@ -106,17 +108,14 @@ class PolarsSerializer:
         return (*meta, ("series", True)) if series else meta
 
     def load(self, source: Source) -> Any:
-        """Read it."""
+        """Read it: polars reads the file itself, as bytes of it would be in memory beside the frame."""
         import polars as pl  # noqa: PLC0415
 
-        with source.open() as file:
-            data = file.read()
         if not source.trusted and importlib.util.find_spec("pyarrow"):  # polars ends the process over some that pyarrow only refuses
-            import pyarrow as pa  # noqa: PLC0415
-
-            _checked(source, pa.ipc.open_file(pa.py_buffer(data)).read_all())
+            read_table(source)
         try:
-            frame = pl.read_ipc(data)
+            with source.open() as file:
+                frame = pl.read_ipc(file)
         except BaseException as error:  # what polars panics with is no Exception
             if type(error).__name__ != "PanicException":
                 raise
