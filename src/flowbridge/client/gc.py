@@ -10,10 +10,10 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.artifacts import layout
-from flowbridge.artifacts.collect import GRACE, Entry, Retention, RunFacts, cutoff, runs_to_remove, shares, unreferenced
-from flowbridge.client.marking import live_paths, paths_of, runs_of
+from flowbridge.artifacts.collect import GRACE, PINNED, Entry, Retention, RunFacts, cutoff, runs_to_remove, shares, unreferenced
+from flowbridge.client.marking import live_paths, paths_of, paths_of_all, runs_of
 from flowbridge.client.options import open_store, profile_of
-from flowbridge.errors import ConfigError, StoreError, suggest
+from flowbridge.errors import ConfigError, RunNotFoundError, StoreError, suggest
 from flowbridge.records.files import RunFiles, Runs
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def make_plan(store: Store, retention: Retention, *, grace: float = GRACE, now: 
 
 
 def _sweep(store: Store, stay: list[tuple[RunFacts, RunFiles]], now: float, grace: float) -> list[Entry]:
-    live = live_paths(store, (files for _, files in stay))
+    live = live_paths(store, [files for _, files in stay])
     before = cutoff((facts for facts, _ in stay), now, grace)
     entries = chain.from_iterable(store.content.entries(f"{folder}/") for folder in _SWEPT)
     leftovers = unreferenced(store.content.entries("", temporary=True), (), before)
@@ -153,18 +153,27 @@ def carry_out(store: Store, plan: Plan, *, grace: float = GRACE) -> Plan:
     """Remove what a plan names, and return what was removed.
 
     Records go first, so that nobody resumes a run whose values are going. Then what the runs need is read anew: a run that began since
-    the plan was made keeps what it refers to.
+    the plan was made keeps what it refers to, and one that was pinned since then stays.
     """
-    for run in plan.runs:
-        directory = layout.run_dir(run.flow, run.id)
-        store.content.delete([layout.run_file(run.flow, run.id, "run")])
-        store.content.delete(store.content.paths(f"{directory}/"))
-        store.content.delete(store.content.paths(f"{layout.tags_dir(run.flow, run.id)}/"))
+    runs = tuple(run for run in plan.runs if _remove_run(store, run))
     planned = {path for path, _, _ in plan.files}
     now = time.time()
     files = sorted(entry for entry in _sweep(store, runs_of(store), now, grace) if entry[0] in planned)
     gone = [entry for folder, of in groupby(files, _folder) for entry in _remove(store, folder, list(of))]
-    return Plan(plan.runs, tuple(gone), plan.by_flow)
+    return Plan(runs, tuple(gone), plan.by_flow)
+
+
+def _remove_run(store: Store, run: RunFacts) -> bool:
+    """Remove the records of a run, unless it was pinned, or removed, since it was looked at; return whether it was."""
+    try:
+        if PINNED in RunFiles(store.content, run.flow, run.id).tags():
+            return False
+    except RunNotFoundError:
+        return False
+    store.content.delete([layout.run_file(run.flow, run.id, "run")])
+    for folder in (layout.run_dir(run.flow, run.id), layout.tags_dir(run.flow, run.id)):
+        store.content.delete(store.content.paths(f"{folder}/"))
+    return True
 
 
 def _folder(entry: Entry) -> str:
@@ -221,9 +230,10 @@ def usage_of(store: Store) -> Usage:
     by_flow: dict[str, dict[str, int]] = defaultdict(dict)
     known = Runs(store.content)
     counts: Counter[str] = Counter()
-    for files in known.read(known.list()):
+    found = known.read(known.list())
+    for files, used in zip(found, paths_of_all(store, found), strict=True):
         counts[files.flow] += 1
-        by_flow[files.flow].update((path, sizes[path]) for path in paths_of(store, files) if path in sizes)
+        by_flow[files.flow].update((path, sizes[path]) for path in used if path in sizes)
     for path, size in sizes.items():
         folder, _, rest = path.partition("/")
         if folder == layout.RUNS:

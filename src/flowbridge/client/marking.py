@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowbridge.artifacts import layout
@@ -39,10 +39,11 @@ def references(files: RunFiles) -> Iterator[Reference]:
     record = files.run()
     yield record.graph
     yield from (reference for _, reference in record.param_refs)
-    for task in files.read_tasks():
+    listed = list(files.task_files())
+    for task in files.read_tasks(listed):
         if isinstance(task, TaskRecord):
             yield from (reference for _, reference in (*task.outputs, *task.extras))
-    for file in files.task_files():
+    for file in listed:
         if file.kind == "checkpoint":
             saved = files.checkpoint(file.step, file.index, file.attempt)
             yield from [saved.reference] if saved is not None else []
@@ -100,14 +101,23 @@ def _blobs(store: Store, found: Iterator[Reference]) -> dict[str, int]:
     return sizes
 
 
-def live_paths(store: Store, runs: Iterator[RunFiles]) -> dict[str, int]:
-    """Return the path and bytes of all that some runs and the cache of results refer to."""
-    live: dict[str, int] = {}
-    for files in runs:
+def paths_of_all(store: Store, runs: Sequence[RunFiles]) -> list[dict[str, int]]:
+    """Return what each of some runs refers to, nothing of one that was removed meanwhile; many are read at once where that helps."""
+
+    def read(files: RunFiles) -> dict[str, int]:
         try:
-            live.update(paths_of(store, files))
-        except RunNotFoundError:  # removed meanwhile by somebody else
-            continue
-    for path in store.content.paths(f"{layout.CACHE}/"):
-        live.update(cached_paths(store, path))
+            return paths_of(store, files)
+        except RunNotFoundError:
+            return {}
+
+    return read_many(store.content, read, runs)
+
+
+def live_paths(store: Store, runs: Sequence[RunFiles]) -> dict[str, int]:
+    """Return the path and bytes of all that some runs and the cache of results refer to."""
+    of_runs = paths_of_all(store, runs)
+    entries = store.content.paths(f"{layout.CACHE}/")  # after the runs: a task that ends meanwhile may be told of by its entry only
+    live: dict[str, int] = {}
+    for found in (*of_runs, *read_many(store.content, lambda path: cached_paths(store, path), entries)):
+        live.update(found)
     return live

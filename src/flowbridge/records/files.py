@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -178,10 +178,10 @@ class RunFiles:
                 return [*summary.tasks, *summary.lost]
         return self.read_tasks()
 
-    def read_tasks(self) -> list[TaskRecord | TaskStarted]:
-        """Return every attempt from its own files, whether or not there is a summary."""
+    def read_tasks(self, listed: Iterable[TaskFile] | None = None) -> list[TaskRecord | TaskStarted]:
+        """Return every attempt from its own files (those that were listed just now), whether or not there is a summary."""
         latest: dict[tuple[str, Index, int], TaskFile] = {}
-        for file in self.task_files():
+        for file in self.task_files() if listed is None else listed:
             if file.kind == "end" or (file.kind == "start" and file.key not in latest):
                 latest[file.key] = file
         return self.read_files([latest[key] for key in sorted(latest)])

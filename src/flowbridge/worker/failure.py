@@ -7,7 +7,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowbridge.errors import FlowbridgeError
+from flowbridge.artifacts.trouble import FULL
+from flowbridge.errors import FlowbridgeError, StoreFullError
 from flowbridge.packaging.modules import INSTALLED
 from flowbridge.records.models import Frame, Reason, ReasonKind
 
@@ -35,7 +36,7 @@ def reason_of(error: BaseException, *, code_folder: Path | None = None, declared
     shown = traceback.TracebackException.from_exception(error, limit=-_MAX_FRAMES)
     _trim(shown, code_folder)
     frames = tuple(_frame(f) for f in shown.stack if not _is_own(f.filename))
-    kind: ReasonKind = "out_of_memory" if isinstance(error, MemoryError) else "error"
+    kind = _kind(error)
     internal = isinstance(error, FlowbridgeError) and not frames
     return Reason(
         kind=kind,
@@ -46,6 +47,13 @@ def reason_of(error: BaseException, *, code_folder: Path | None = None, declared
         declared=declared if kind == "out_of_memory" else None,
         exit_code=_exit_code(error),
     )
+
+
+def _kind(error: BaseException) -> ReasonKind:
+    if isinstance(error, MemoryError):
+        return "out_of_memory"
+    full = isinstance(error, StoreFullError) or (isinstance(error, OSError) and error.errno in FULL)
+    return "out_of_disk" if full else "error"
 
 
 def _exit_code(error: BaseException) -> int | None:

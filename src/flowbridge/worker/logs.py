@@ -30,6 +30,8 @@ _LOOK = 0.2
 _FLUSH_AT_FIRST = 1.0
 _FLUSH_AT_MOST = 10.0
 _FULL_SPEED = 60.0
+_AFTER_FAILURE = 5.0
+"""Seconds after which a part is tried again that could not be written: a step that prints much must not wait for a store in trouble with each line."""
 _LONGEST = 200
 
 Write = Callable[[int, bytes], None]
@@ -49,6 +51,7 @@ class Parts:
         self._held: list[bytes] = []
         self._size = 0
         self._began = self._last = time.monotonic()
+        self._rest = 0.0
 
     def add(self, data: bytes) -> None:
         """Take more output (or none), and write a part if one is due."""
@@ -60,6 +63,8 @@ class Parts:
     def write_if_due(self) -> None:
         """Write what is held, if it is enough or old enough."""
         now = time.monotonic()
+        if now < self._rest:
+            return
         wait = min(_FLUSH_AT_FIRST + (now - self._began) / _FULL_SPEED, _FLUSH_AT_MOST)
         if self._size >= PART or (self._size and now - self._last >= wait):
             self.flush()
@@ -70,7 +75,11 @@ class Parts:
             return
         data = b"".join(self._held)
         self._held = [data]
-        self._write(self._number, data)  # raises: kept, and tried again with the next part
+        try:
+            self._write(self._number, data)
+        except StoreError:  # kept, and tried again with the next part
+            self._rest = time.monotonic() + _AFTER_FAILURE
+            raise
         self._held, self._size = [], 0
         self._number += 1
         self._last = time.monotonic()

@@ -255,3 +255,19 @@ def test_what_is_no_age_is_refused(text):
 def test_a_status_that_cannot_go_is_refused():
     with pytest.raises(ConfigError, match="running"):
         retention_of(None, None, flow=None, status="running", tag=None)
+
+
+def test_a_run_pinned_while_a_store_is_cleaned_stays(store):
+    found, other, gone = start(seed=1), start(seed=2), start(seed=3)
+    age(store)
+    opened = Store.open(store)
+    plan = make_plan(opened, Retention(keep=0))
+    assert {run.id for run in plan.runs} == {found.id, other.id, gone.id}
+    get_run(found.id).tag("pinned")
+    carry_out(opened, make_plan(opened, Retention(older_than=0.0, flow="adding", keep=2)))  # somebody else cleans, too
+    done = carry_out(opened, plan)
+    assert [run.id for run in done.runs if run.id == found.id] == []
+    assert loaded(get_run(found.id))
+    for removed in (other, gone):
+        with pytest.raises(RunNotFoundError):
+            get_run(removed.id)

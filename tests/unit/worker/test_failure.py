@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
 import pytest
 
 from flowbridge.artifacts.store import Store
-from flowbridge.errors import ArtifactDamagedError
+from flowbridge.errors import ArtifactDamagedError, StoreFullError
 from flowbridge.ir.bindings import Constant
 from flowbridge.ir.resources import Resources
 from flowbridge.records.models import Reason
@@ -138,3 +139,9 @@ def test_a_damaged_input_fails_the_step_that_reads_it_by_name(store: Store) -> N
     assert record.reason.error == "ArtifactDamagedError"
     assert path in record.reason.message
     assert record.reason.traceback is None
+
+
+@pytest.mark.parametrize("error", [StoreFullError("full"), OSError(errno.ENOSPC, "No space left on device")])
+def test_running_out_of_disk_is_told_apart(error: OSError) -> None:
+    assert reason_of(error).kind == "out_of_disk"
+    assert reason_of(OSError(errno.EIO, "broken")).kind == "error"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flowbridge.artifacts.store import Store
-from flowbridge.errors import StoreUnavailableError
+from flowbridge.errors import StoreFullError, StoreUnavailableError
 from flowbridge.worker import logs
 
 from .driver import create, drive, flow, step
@@ -131,6 +132,23 @@ def test_what_cannot_be_written_is_kept_for_the_next_part() -> None:
     parts.add(b"b")
     parts.flush()
     assert written == [b"ab"]
+
+
+def test_a_step_that_prints_much_does_not_wait_with_each_line_for_a_store_in_trouble() -> None:
+    tried: list[int] = []
+
+    def write(number: int, data: bytes) -> None:
+        tried.append(len(data))
+        raise StoreFullError("full")
+
+    parts = logs.Parts(write)
+    for _ in range(100):
+        with contextlib.suppress(StoreFullError):
+            parts.add(b"x" * logs.PART)
+    assert tried == [logs.PART]
+    with pytest.raises(StoreFullError):
+        parts.flush()
+    assert tried[1:] == [100 * logs.PART]
 
 
 def test_the_last_words_of_a_killed_process_are_rescued(store: Store, tmp_path: Path) -> None:
