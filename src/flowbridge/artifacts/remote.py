@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -30,6 +31,8 @@ _METADATA = {"s3": "Metadata", "s3a": "Metadata", "gs": "metadata", "gcs": "meta
 """What metadata of an object are called when it is written. In them a writer knows its own again where the clients of these stores, which try
 again by themselves, were told that the object exists."""
 _SIGNATURE = "flowbridge-writer"
+_ONE_AT_A_TIME = frozenset({"ftp"})
+"""Kinds of stores whose file system has one connection, and lets several threads talk into it at once."""
 Result = TypeVar("Result")
 
 
@@ -53,14 +56,19 @@ class RemoteContent:
         self._pid = os.getpid()
         self._fs, self._root = _open(self.url, options)
         self._whole = self.url.partition("://")[0] in _WHOLE
+        self._turn = self._new_turn()
         self._patience = Patience(self.url)
 
     def _filesystem(self) -> AbstractFileSystem:
         """Return the file system, a new one after a fork: its sockets and threads are not shared."""
         if self._pid != os.getpid():
             self._fs, self._root = _open(self.url, self._options)
+            self._turn = self._new_turn()
             self._pid = os.getpid()
         return self._fs
+
+    def _new_turn(self) -> contextlib.AbstractContextManager[Any]:
+        return threading.Lock() if self.url.partition("://")[0] in _ONE_AT_A_TIME else contextlib.nullcontext()
 
     def _full(self, path: str) -> str:
         return f"{self._root}{path}"
@@ -68,7 +76,12 @@ class RemoteContent:
     # --- requests -------------------------------------------------------------------------------------------------------------
 
     def _try(self, what: str, path: str, request: Callable[[AbstractFileSystem], Result]) -> Result:
-        return self._patience.ask(what, path, lambda: request(self._filesystem()))
+        def ask() -> Result:
+            fs = self._filesystem()
+            with self._turn:
+                return request(fs)
+
+        return self._patience.ask(what, path, ask)
 
     # --- writing --------------------------------------------------------------------------------------------------------------
 

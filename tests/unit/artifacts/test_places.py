@@ -1,10 +1,13 @@
 """Where a store can be: URLs that are none, and file systems that lack something."""
 
 import errno
+import threading
+import time
 import zipfile
 from typing import ClassVar
 
 import fsspec
+import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -61,7 +64,23 @@ class Remembering(MemoryFileSystem):
         Remembering.known = {name for name in MemoryFileSystem.pseudo_dirs if name}
 
 
-for kind in (Asked, Sizeless, Remembering):
+class OneLine(MemoryFileSystem):
+    """One connection, as FTP has: who asks while another is being answered breaks it."""
+
+    protocol = "oneline"
+    line = threading.Lock()
+
+    def cat_file(self, path, **kwargs):
+        if not self.line.acquire(blocking=False):
+            raise ConnectionError("two talk at once")
+        try:
+            time.sleep(0.02)
+            return super().cat_file(path, **kwargs)
+        finally:
+            self.line.release()
+
+
+for kind in (Asked, Sizeless, Remembering, OneLine):
     fsspec.register_implementation(kind.protocol, kind, clobber=True)
 
 
@@ -128,6 +147,14 @@ def test_a_folder_that_another_process_made_is_no_trouble():
     content.put("runs/a", b"1")
     content.put("runs/b", b"2")
     assert content.paths("runs/") == ["runs/a", "runs/b"]
+
+
+def test_a_place_with_one_connection_is_asked_one_thing_at_a_time(monkeypatch, tmp_path):
+    monkeypatch.setattr("flowbridge.artifacts.remote._ONE_AT_A_TIME", {"oneline"})
+    store = Store.open("oneline://place", cache_dir=tmp_path)
+    arrays = [np.full(3 << 20, number, dtype=float) for number in range(2)]
+    loaded = store.load(store.save(arrays))
+    assert [float(array[-1]) for array in loaded] == [0.0, 1.0]
 
 
 def test_the_root_of_a_file_system_is_a_place():
