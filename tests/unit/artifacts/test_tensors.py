@@ -39,6 +39,17 @@ def test_a_loaded_tensor_may_be_changed_and_the_store_stays(store):
     assert store.load(ref).sum() == 3_000_000
 
 
+def test_what_is_attached_to_a_tensor_stays(store):
+    value = torch.ones(3)
+    value.split = "rows"
+    assert store.load(store.save(value)).split == "rows"
+    assert store.load(store.save({"a": value}))["a"].split == "rows"
+
+
+def test_names_that_are_no_unicode(store):
+    assert list(store.load(store.save({"\ud83d\ude00": torch.ones(1)}))) == ["\ud83d\ude00"]
+
+
 @pytest.mark.parametrize("kind", [dict, OrderedDict])
 def test_state_dicts(store, kind):
     value = kind(a=torch.ones(3), b=torch.zeros(2, 2))

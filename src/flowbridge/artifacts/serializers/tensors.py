@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 from flowbridge.artifacts.serializers.base import Meta, Sink, Source
+from flowbridge.artifacts.serializers.plain import is_exact
 
 _ALIGN = 64
 _PAGE = 4096
@@ -34,7 +35,7 @@ _NAMES = {
 
 
 def is_plain_tensor(value: Any) -> bool:
-    """Tell whether a tensor is nothing but numbers: dense, of a dtype that safetensors has, not waiting for gradients to flow back."""
+    """Tell whether a tensor is nothing but numbers: dense, of a dtype that safetensors has, not waiting for gradients, nothing attached."""
     kind = type(value)
     return (
         kind.__module__ == "torch"
@@ -46,14 +47,15 @@ def is_plain_tensor(value: Any) -> bool:
         and not value.is_quantized
         and not value.is_conj()
         and not value.is_neg()
+        and not value.__dict__
     )
 
 
 def is_plain_state(value: Any) -> bool:
     """Tell whether a value is a dict of names and such tensors, none of which share their memory."""
-    if type(value).__qualname__ not in {"dict", "OrderedDict"} or not value:
+    if type(value).__qualname__ not in {"dict", "OrderedDict"} or not value or hasattr(value, "_metadata"):
         return False
-    if not all(type(k) is str and k != "__metadata__" and is_plain_tensor(v) for k, v in value.items()) or hasattr(value, "_metadata"):
+    if not all(type(k) is str and is_exact(k) and k != "__metadata__" and is_plain_tensor(v) for k, v in value.items()):
         return False
     places = [v.untyped_storage().data_ptr() for v in value.values() if v.numel()]
     return len(set(places)) == len(places)
