@@ -76,7 +76,8 @@ def _place(source: Source, entry: dict[str, Any], target: Path, packs: dict[str,
             with source.part(entry) as stored:
                 _copy(stored, file)
     if entry.get("executable"):
-        target.chmod(target.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP)
+        mode = target.stat().st_mode
+        target.chmod(mode | (mode & 0o444) >> 2)  # for all who may read it
 
 
 def _copy(source: Any, target: Any) -> None:
