@@ -317,10 +317,13 @@ def _move(fs: AbstractFileSystem, source: str, target: str) -> None:
 def _remove(fs: AbstractFileSystem, paths: list[str]) -> None:
     try:
         fs.rm(paths)
-    except FileNotFoundError:  # one that is gone already must not keep the others
+    except Exception:  # noqa: BLE001  (one that is gone already must not keep the others; FTP has one answer for that and all else)
         for path in paths:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 fs.rm_file(path)
+            except Exception:
+                if fs.exists(path):
+                    raise
 
 
 def _write_at(descriptor: int, data: bytes, start: int) -> None:

@@ -60,6 +60,11 @@ class Remembering(MemoryFileSystem):
             raise OSError(errno.EPERM, "550 File exists")
         super().makedirs(path, exist_ok=exist_ok)
 
+    def rm_file(self, path):
+        if not self.exists(path):
+            raise OSError(errno.EPERM, "550 No such file")
+        super().rm_file(path)
+
     def invalidate_cache(self, path=None):
         Remembering.known = {name for name in MemoryFileSystem.pseudo_dirs if name}
 
@@ -147,6 +152,23 @@ def test_a_folder_that_another_process_made_is_no_trouble():
     content.put("runs/a", b"1")
     content.put("runs/b", b"2")
     assert content.paths("runs/") == ["runs/a", "runs/b"]
+
+
+def test_what_is_gone_already_is_deleted_whatever_the_place_says():
+    content = open_content("remembering://gone")
+    content.put("a", b"1")
+    content.put("c", b"1")
+    content.delete(["a", "b", "c"])
+    assert content.paths("") == []
+
+
+def test_what_cannot_be_deleted_is_told(monkeypatch):
+    content = open_content("remembering://kept")
+    content.put("a", b"1")
+    monkeypatch.setattr(Remembering, "rm_file", lambda *_: (_ for _ in ()).throw(PermissionError("not yours")))
+    with pytest.raises(StoreUnavailableError, match="does not allow to delete 1 objects: not yours"):
+        content.delete(["a"])
+    assert content.paths("") == ["a"]
 
 
 def test_a_place_with_one_connection_is_asked_one_thing_at_a_time(monkeypatch, tmp_path):
