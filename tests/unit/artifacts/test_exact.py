@@ -329,3 +329,15 @@ def test_the_format_that_fails_is_named(store):
         SerializationError, match=r"Output 'x', of type .*Own.*'own-seeking', failed with UnsupportedOperation: seek.*BytesIO"
     ):
         store.save(Own(), name="output 'x'")
+
+
+# --- files --------------------------------------------------------------------------------------------------------------------
+
+
+def test_who_may_read_a_program_may_run_it(store, tmp_path):
+    program = tmp_path / "run.sh"
+    program.write_text("#!/bin/sh")
+    program.chmod(0o755)
+    found = store.load(store.save(program)).stat().st_mode
+    assert found & 0o111 == (found & 0o444) >> 2
+    assert found & 0o100
