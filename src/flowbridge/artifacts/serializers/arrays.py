@@ -28,6 +28,8 @@ def is_plain(value: Any) -> bool:
 
 
 def _is_plain_dtype(dtype: Any) -> bool:
+    if dtype.isbuiltin == 1 and dtype.kind in "biufc" and not dtype.metadata:  # nearly all: the rest takes as long as a small array
+        return True
     from numpy.lib import format as npy  # noqa: PLC0415
 
     if dtype.hasobject or dtype.kind not in "biufcSUVmM" or _has_metadata(dtype):

@@ -32,7 +32,8 @@ def _kind(tensors: bool, tables: bool) -> Any:  # noqa: FBT001  (private: which 
         from flowbridge.artifacts.serializers.tables import reducers  # noqa: PLC0415  (only where pyarrow is)
 
         ways |= reducers()
-    return type("Pickler", (base,), {"dispatch_table": collections.ChainMap(ways, base.dispatch_table)})
+    own, *others = base.dispatch_table.maps  # one more map to look in would cost every object of every pickle
+    return type("Pickler", (base,), {"dispatch_table": collections.ChainMap({**own, **ways}, *others)})
 
 
 def _reduce_file(otherwise: Callable[[Any], Any], file: Any) -> Any:
