@@ -9,7 +9,8 @@ import pytest
 from flowbridge.artifacts import patience
 from flowbridge.artifacts.content import open_content
 from flowbridge.artifacts.options import of_gcs, of_s3
-from flowbridge.errors import StoreUnavailableError
+from flowbridge.artifacts.store import Store
+from flowbridge.errors import ArtifactDamagedError, StoreUnavailableError
 from tests.contracts.faults import INTERNAL, SLOW_DOWN, Fault, fault_proxy, times
 
 SMALL = os.urandom(100_000)
@@ -72,6 +73,16 @@ def test_what_is_read_is_what_was_written(content, proxy, broken):
     assert into(content, "x/large", len(LARGE)) == LARGE
     proxy.rule = times(1, BROKEN[broken], is_list)
     assert content.paths("x") == ["x/large", "x/small"]
+
+
+def test_a_blob_that_was_cut_short_on_its_way_is_not_called_damaged(proxy, url):
+    store = Store.open(url, options=proxy.options, cache_size=0)
+    reference = store.save(SMALL)
+    proxy.rule = times(1, BROKEN["cut short"], is_body)
+    assert store.load(reference) == SMALL
+    proxy.rule = lambda *exchange: BROKEN["cut short"] if is_body(*exchange) else None
+    with pytest.raises((ArtifactDamagedError, StoreUnavailableError)):  # which of them depends on whether its size can be asked for
+        store.load(reference)
 
 
 @pytest.mark.parametrize("broken", BROKEN)

@@ -6,7 +6,7 @@ import io
 import mmap
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -83,7 +83,7 @@ class Blobs:
             ArtifactDamagedError: What stands there is something else.
         """
         path = layout.blob(digest)
-        data = self.content.get(path) if most is None else self.content.get_range(path, 0, most + 1)
+        data = self._read_again(digest, lambda: self.content.get(path) if most is None else self.content.get_range(path, 0, most + 1))
         if not digests.matches(data, digest):
             raise damaged(self.content.url, digest)
         return data
@@ -188,10 +188,15 @@ class Blobs:
             self._hash(file, digest, size)
         marks.mark(target, digest)
 
+    def _read_again(self, digest: str, read: Callable[[], bytes]) -> bytes:
+        """Read, and once more where something else came: before anybody is told to remove a blob, as it may have been cut short on its way."""
+        data = read()
+        return data if self.content.local or digests.matches(data, digest) else read()
+
     def _whole(self, digest: str, size: int) -> bytes:
         """Return all bytes that have a digest; of an object that is larger than it should be, no more are fetched."""
         if size > 0:
-            data = self.content.get_range(layout.blob(digest), 0, size + 1)
+            data = self._read_again(digest, lambda: self.content.get_range(layout.blob(digest), 0, size + 1))
         else:  # of nothing, no part can be asked for
             self._look_at(digest, size)
             data = b""
