@@ -77,7 +77,7 @@ def gc(
         profile: Name of a profile.
 
     Raises:
-        ConfigError: A condition is malformed.
+        ConfigError: A condition is malformed, or names a flow or a metric that no run has.
         ArtifactDamagedError: A record of a run that stays is damaged: what it needs is not known, so nothing is removed.
     """
     opened = open_store(profile_of(profile, store=store))
@@ -117,9 +117,17 @@ def parse_age(text: str) -> float:
 
 
 def make_plan(store: Store, retention: Retention, *, grace: float = GRACE, now: float | None = None) -> Plan:
-    """Plan what can go from a store; nothing is changed."""
+    """Plan what can go from a store; nothing is changed.
+
+    Raises:
+        ConfigError: A condition is malformed, or names a flow or a metric that no run has.
+        ArtifactDamagedError: A record of a run that stays is damaged: what it needs is not known.
+    """
     now = time.time() if now is None else now
     known = runs_of(store)
+    flows = sorted({facts.flow for facts, _ in known})
+    if retention.flow is not None and retention.flow not in flows:
+        raise ConfigError(f"The store {store.url} has no run of a flow {retention.flow!r}.{suggest(retention.flow, flows)}")
     going = runs_to_remove([facts for facts, _ in known], retention, now)
     ids = {(run.flow, run.id) for run in going}
     stay = [(facts, files) for facts, files in known if (facts.flow, facts.id) not in ids]

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, PrivateAttr
+from pydantic import BaseModel, PrivateAttr, SecretBytes, SecretStr
 
 from flowbridge.artifacts.serializers.registry import register_serializer
 from flowbridge.errors import SerializationError
@@ -290,6 +290,28 @@ def test_what_cannot_be_pickled_is_named(store, name):
 def test_an_open_file_is_not_turned_into_a_text(store):
     with Path(__file__).open() as file, pytest.raises(SerializationError, match=r"the open file .*test_exact.*\['log'\]"):
         store.save({"log": file})
+
+
+class Account(BaseModel):
+    user: str
+    token: SecretStr
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (Account(user="u", token="hidden"), "token"),
+        ({"a": [SecretStr("hidden")]}, r"\['a'\]\[0\]"),
+        (SecretBytes(b"hidden"), "SecretBytes"),
+    ],
+    ids=["model", "dict", "alone"],
+)
+def test_a_secret_is_not_written(store, value, place):
+    with pytest.raises(SerializationError, match=rf"(?s){place}.*is a secret|is a secret.*{place}") as told:
+        store.save(value, name="output 'account' of step log_in")
+    assert "@step(secrets=" in str(told.value)
+    assert "hidden" not in str(told.value)
+    assert not any(b"hidden" in store.content.get(path) for path in store.content.paths(""))
 
 
 def test_naming_it_takes_no_memory_for_the_rest(store):

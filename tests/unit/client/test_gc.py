@@ -271,3 +271,9 @@ def test_a_run_pinned_while_a_store_is_cleaned_stays(store):
     for removed in (other, gone):
         with pytest.raises(RunNotFoundError):
             get_run(removed.id)
+
+
+def test_a_flow_that_no_run_is_of_is_refused(store):
+    start()
+    with pytest.raises(ConfigError, match=r"no run of a flow 'addin'. Did you mean 'adding'"):
+        gc(Retention(flow="addin"), store=store)

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pydantic import SecretBytes, SecretStr
+
 _DEEPEST = 10
 
 
@@ -27,6 +29,8 @@ def _kind(tensors: bool, tables: bool) -> Any:  # noqa: FBT001  (private: which 
     ways: dict[type, Any] = {
         io.TextIOWrapper: functools.partial(_reduce_file, base.dispatch_table[io.TextIOWrapper]),
         memoryview: _reduce_view,
+        SecretStr: _refuse_secret,
+        SecretBytes: _refuse_secret,
     }
     if tables:
         from flowbridge.artifacts.serializers.tables import reducers  # noqa: PLC0415  (only where pyarrow is)
@@ -41,6 +45,14 @@ def _reduce_file(otherwise: Callable[[Any], Any], file: Any) -> Any:
     if file in {sys.stdout, sys.stderr}:
         return otherwise(file)
     raise TypeError(f"cannot pickle the open file {file.name!r}")
+
+
+def _refuse_secret(value: Any) -> Any:
+    """Refuse what pydantic keeps out of texts and logs: whoever reads the store would have it in plain text."""
+    raise TypeError(
+        f"a {type(value).__name__} is a secret, and values are written to the store. "
+        "Give it to the steps that need it: @step(secrets={'VARIABLE': 'name/key'})"
+    )
 
 
 def _reduce_view(view: memoryview) -> Any:
