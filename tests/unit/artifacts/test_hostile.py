@@ -128,7 +128,7 @@ def test_of_an_object_that_is_larger_than_told_no_more_is_read(place, monkeypatc
         monkeypatch.setattr(place.content, name, noted)
     with pytest.raises(ArtifactDamagedError, match=f"has {len(data)} bytes instead of {size}"):
         place.load(reference)
-    assert sum(read) <= 11
+    assert max(read, default=0) <= 11  # each time: what has not its size is read once more, as it may have been cut short on its way
 
 
 def test_an_empty_file_is_what_it_was(place, tmp_path):
