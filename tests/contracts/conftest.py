@@ -22,7 +22,6 @@ def s3_options():
 @pytest.fixture(scope="session")
 def gcs_options():
     pytest.importorskip("gcp_storage_emulator")
-    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # read when gcsfs is imported
     port = free_port()
     start = (
         "from gcp_storage_emulator.server import create_server; "

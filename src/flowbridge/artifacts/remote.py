@@ -279,20 +279,28 @@ def _place(url: str) -> str:
     return url.rstrip("/") if path.strip("/") else f"{protocol}://"
 
 
-def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
-    protocol = url.partition("://")[0].partition("::")[0]
-    if protocol in {"gs", "gcs"}:
-        # gcsfs would otherwise ask over gRPC for the kind of every bucket, which emulators and many networks do not answer
-        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+def _file_system(url: str, protocol: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
     from fsspec.core import url_to_fs  # noqa: PLC0415  (a local store does without fsspec)
 
+    if protocol in {"gs", "gcs"} and "::" not in url:
+        # not the class that fsspec knows: unless told otherwise before it is first imported, it asks over gRPC for the kind of every bucket,
+        # which emulators and many networks do not answer
+        from gcsfs.core import GCSFileSystem  # noqa: PLC0415  (an extra)
+
+        return GCSFileSystem(**options), str(GCSFileSystem._strip_protocol(url))  # noqa: SLF001  (as `url_to_fs` does)
+    found: tuple[AbstractFileSystem, str] = url_to_fs(url, **options)
+    return found
+
+
+def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
+    protocol = url.partition("://")[0].partition("::")[0]
     if protocol in {"s3", "s3a"}:
         options = of_s3(options)
     elif protocol in {"gs", "gcs"}:
         options = of_gcs(options)
     try:
         refuse_slips(url, options)
-        fs, root = url_to_fs(url, **{**options, "skip_instance_cache": True})
+        fs, root = _file_system(url, protocol, {**options, "skip_instance_cache": True})
     except ImportError as error:
         if protocol not in _EXTRAS:
             raise MissingExtraError(f"The store {url} needs a package that is not installed: {error}") from error
