@@ -17,6 +17,7 @@ from flowbridge.artifacts.s3parts import Parts, parts_of
 from flowbridge.artifacts.store import Store
 from flowbridge.client.gc import carry_out, make_plan, usage_of
 from flowbridge.errors import ArtifactNotFoundError, StoreUnavailableError
+from tests.unit.artifacts.test_memory import BODIES, MIB, measured
 
 pytestmark = pytest.mark.s3
 PARTS = 5
@@ -222,3 +223,11 @@ def test_a_server_in_trouble_is_asked_again_for_its_uploads(store, monkeypatch):
     with pytest.raises(StoreUnavailableError, match="unfinished uploads"):
         make_plan(store, Retention())
     assert len(asked) == patience.ATTEMPTS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{}, {"use_ssl": False}], ids=["botocore", "s3fs"])
+def test_a_large_array_takes_little_memory_more(s3_options, tmp_path, more):
+    save, load = measured(tmp_path, BODIES["array"], f"s3://artifacts/{uuid4().hex}", repr({**s3_options, **more}))
+    assert save <= 64 * MIB, f"saving took {save >> 20} MiB"
+    assert load <= 64 * MIB, f"loading took {load >> 20} MiB"
