@@ -83,10 +83,7 @@ class Blobs:
             ArtifactDamagedError: What stands there is something else.
         """
         path = layout.blob(digest)
-        data = self._read_again(digest, lambda: self.content.get(path) if most is None else self.content.get_range(path, 0, most + 1))
-        if not digests.matches(data, digest):
-            raise damaged(self.content.url, digest)
-        return data
+        return self._sound(digest, lambda: self.content.get(path) if most is None else self.content.get_range(path, 0, most + 1))
 
     def view(self, digest: str, size: int) -> memoryview:
         """Return bytes as memory that may be written to without changing what is stored: mapped where they are many.
@@ -188,22 +185,31 @@ class Blobs:
             self._hash(file, digest, size)
         marks.mark(target, digest)
 
-    def _read_again(self, digest: str, read: Callable[[], bytes]) -> bytes:
-        """Read, and once more where something else came: before anybody is told to remove a blob, as it may have been cut short on its way."""
+    def _sound(self, digest: str, read: Callable[[], bytes], size: int | None = None) -> bytes:
+        """Read bytes that have a digest, and once more where others came from elsewhere: they may have been cut short on their way.
+
+        Raises:
+            ArtifactDamagedError: What stands there is something else, or has another size than it should have.
+        """
         data = read()
-        return data if self.content.local or digests.matches(data, digest) else read()
+        sound = digests.matches(data, digest)
+        if not sound and not self.content.local:
+            data = read()
+            sound = digests.matches(data, digest)
+        if sound:
+            return data
+        if size is not None and len(data) != size:
+            self._look_at(digest, size)
+        raise damaged(self.content.url, digest)
 
     def _whole(self, digest: str, size: int) -> bytes:
         """Return all bytes that have a digest; of an object that is larger than it should be, no more are fetched."""
-        if size > 0:
-            data = self._read_again(digest, lambda: self.content.get_range(layout.blob(digest), 0, size + 1))
-        else:  # of nothing, no part can be asked for
+        if size <= 0:  # of nothing, no part can be asked for
             self._look_at(digest, size)
-            data = b""
+            return self._sound(digest, lambda: b"")
+        data = self._sound(digest, lambda: self.content.get_range(layout.blob(digest), 0, size + 1), size)
         if len(data) != size:
-            self._look_at(digest, size)
-        if not digests.matches(data, digest):
-            raise damaged(self.content.url, digest)
+            raise wrong_size(self.content.url, digest, len(data), size)
         return data
 
     def _look_at(self, digest: str, size: int) -> None:

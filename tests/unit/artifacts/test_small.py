@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from flowbridge.artifacts import digests
 from flowbridge.artifacts.reference import Reference
 from flowbridge.artifacts.saving import INLINE_BYTES
 from flowbridge.artifacts.store import Store
@@ -97,3 +98,12 @@ def test_pages_over_values_in_references_stay_small(store):
     assert largest <= 2 << 20
     assert [store.load_item(listed, n)[0] for n in (0, 700, 1499)] == [0, 700, 1499]
     assert [a[0] for a in store.load(listed)] == list(range(1500))
+
+
+def test_what_comes_from_elsewhere_is_hashed_once(monkeypatch, tmp_path):
+    store = Store.open(f"memory://{tmp_path.name}", cache_size=0)
+    ref = store.save(b"x" * 9000)
+    hashed, matches = [], digests.matches
+    monkeypatch.setattr(digests, "matches", lambda data, wanted: hashed.append(len(data)) or matches(data, wanted))
+    assert store.load(ref) == b"x" * 9000
+    assert hashed == [9000]
