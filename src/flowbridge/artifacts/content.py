@@ -77,12 +77,12 @@ class Content(Protocol):
     def folders(self, prefix: str) -> list[str]:
         """Return the names of the folders directly inside a folder."""
 
-    def entries(self, prefix: str, *, temporary: bool = False) -> Iterator[tuple[str, int, float]]:
+    def entries(self, prefix: str, *, temporary: bool | None = False) -> Iterator[tuple[str, int, float]]:
         """Yield path, size in bytes and time of last change (seconds since the epoch) of all that :meth:`paths` returns.
 
         Args:
             prefix: As for :meth:`paths`.
-            temporary: Yield what writers that were cut short left behind instead.
+            temporary: Yield what writers that were cut short left behind instead; None: besides.
         """
 
     def delete(self, paths: Iterable[str]) -> None:

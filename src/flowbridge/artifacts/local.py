@@ -145,13 +145,13 @@ class LocalContent:
     def paths(self, prefix: str) -> list[str]:
         return sorted(path for path, _ in self._files(prefix, temporary=False))
 
-    def entries(self, prefix: str, *, temporary: bool = False) -> Iterator[tuple[str, int, float]]:
+    def entries(self, prefix: str, *, temporary: bool | None = False) -> Iterator[tuple[str, int, float]]:
         for path, entry in self._files(prefix, temporary=temporary):
             with contextlib.suppress(FileNotFoundError):
                 stat = entry.stat()
                 yield path, stat.st_size, stat.st_mtime
 
-    def _files(self, prefix: str, *, temporary: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    def _files(self, prefix: str, *, temporary: bool | None) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """Yield what lies in the store itself: neither links nor what they lead to, which may be files of anybody's."""
         folder, start = (prefix.rstrip("/"), "") if os.path.isdir(self._full(prefix)) else (prefix.rpartition("/")[0], prefix)
         self._follow_no_link(folder)
@@ -162,7 +162,7 @@ class LocalContent:
                 path = f"{current}/{entry.name}" if current else entry.name
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(path)
-                elif not entry.is_symlink() and path.startswith(start) and entry.name.startswith(TEMPORARY) == temporary:
+                elif not entry.is_symlink() and path.startswith(start) and temporary in {None, entry.name.startswith(TEMPORARY)}:
                     yield path, entry
 
     def folders(self, prefix: str) -> list[str]:

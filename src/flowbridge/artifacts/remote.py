@@ -16,6 +16,7 @@ from flowbridge.artifacts import folders, transfer, uploads
 from flowbridge.artifacts.content import TEMPORARY, temporary_name
 from flowbridge.artifacts.options import of_gcs, of_s3, refuse_slips
 from flowbridge.artifacts.patience import Patience
+from flowbridge.artifacts.s3parts import is_s3
 from flowbridge.artifacts.transfer import PART, FilePieces, MemoryPieces, Pieces
 from flowbridge.artifacts.trouble import GARBLED, not_found
 from flowbridge.errors import ConfigError, MissingExtraError
@@ -52,10 +53,11 @@ class RemoteContent:
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.url = _place(url)
+        self._protocol = self.url.partition("://")[0]
         self._options = options
         self._pid = os.getpid()
         self._fs, self._root = _open(self.url, options)
-        self._whole = self.url.partition("://")[0] in _WHOLE
+        self._whole = self._protocol in _WHOLE
         self._turn = self._new_turn()
         self._patience = Patience(self.url)
 
@@ -68,7 +70,7 @@ class RemoteContent:
         return self._fs
 
     def _new_turn(self) -> contextlib.AbstractContextManager[Any]:
-        return threading.Lock() if self.url.partition("://")[0] in _ONE_AT_A_TIME else contextlib.nullcontext()
+        return threading.Lock() if self._protocol in _ONE_AT_A_TIME else contextlib.nullcontext()
 
     def _full(self, path: str) -> str:
         return f"{self._root}{path}"
@@ -126,7 +128,7 @@ class RemoteContent:
 
     def create(self, path: str, data: bytes) -> None:
         signature = os.urandom(16).hex()
-        signed = {name: {_SIGNATURE: signature}} if (name := _METADATA.get(self.url.partition("://")[0])) else {}
+        signed = {name: {_SIGNATURE: signature}} if (name := _METADATA.get(self._protocol)) else {}
         attempts = 0
 
         def request(fs: AbstractFileSystem) -> None:
@@ -210,10 +212,10 @@ class RemoteContent:
     def paths(self, prefix: str) -> list[str]:
         return sorted(path for path, _ in self._found(prefix, temporary=False))
 
-    def entries(self, prefix: str, *, temporary: bool = False) -> Iterator[tuple[str, int, float]]:
+    def entries(self, prefix: str, *, temporary: bool | None = False) -> Iterator[tuple[str, int, float]]:
         for path, info in self._found(prefix, temporary=temporary):
             yield path, self._bytes(path, info), _changed(info)
-        if temporary and uploads.known_to(self._filesystem()):
+        if temporary is not False and is_s3(self._filesystem()):
             found = self._try("list the unfinished uploads of", prefix, lambda fs: list(uploads.unfinished(fs, self._full(prefix))))
             for full, info in found:
                 yield self._relative(full), int(info["size"]), _changed(info)
@@ -222,12 +224,12 @@ class RemoteContent:
         """Return the size of an object; the listing of a web server tells none."""
         return int(info["size"]) if info["size"] is not None else self.size(path) or 0
 
-    def _found(self, prefix: str, *, temporary: bool) -> list[tuple[str, dict[str, Any]]]:
+    def _found(self, prefix: str, *, temporary: bool | None) -> list[tuple[str, dict[str, Any]]]:
         folder = prefix.rstrip("/")
         found = self._find(folder)
         if not any(path.startswith(f"{folder}/") for path, _ in found) and not prefix.endswith("/"):
             found = [(path, info) for path, info in self._find(prefix.rpartition("/")[0]) if path.startswith(prefix)]
-        return [(p, i) for p, i in found if p.startswith(folder) and p.rpartition("/")[2].startswith(TEMPORARY) == temporary]
+        return [(p, i) for p, i in found if p.startswith(folder) and temporary in {None, p.rpartition("/")[2].startswith(TEMPORARY)}]
 
     def _find(self, folder: str) -> list[tuple[str, dict[str, Any]]]:
         def request(fs: AbstractFileSystem) -> dict[str, dict[str, Any]]:
@@ -309,7 +311,7 @@ def _open(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
         raise ConfigError(f"The store {url!r} cannot be opened: {error}") from error
     if "max_concurrency" not in options and hasattr(fs, "max_concurrency"):
         fs.max_concurrency = 1  # else s3fs asks for the size before each read: two requests; what is large is read in parts anyway
-    if uploads.known_to(fs):
+    if is_s3(fs):
         fs.retries = 1  # of s3fs itself, around those of botocore
     return fs, f"{root.rstrip('/')}/" if root else root  # nothing: paths are relative to the root, as in an archive
 

@@ -23,6 +23,11 @@ _locks: dict[int, threading.Lock] = {}
 """One for each process: a fork may come while another thread has its parent's."""
 
 
+def is_s3(fs: Any) -> bool:
+    """Tell whether a file system is that of s3fs, or one like it."""
+    return hasattr(fs, "call_s3") and hasattr(fs, "split_path")
+
+
 class Parts:
     """Sends and fetches parts of objects. What S3 answers is told as s3fs tells it: what is forbidden, or absent, is not asked for again.
 

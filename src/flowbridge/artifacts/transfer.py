@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from flowbridge.artifacts.s3parts import CONNECTIONS, parts_of
+from flowbridge.artifacts.s3parts import CONNECTIONS, is_s3, parts_of
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -103,7 +103,7 @@ def upload(fs: AbstractFileSystem, path: str, pieces: Pieces, again: Again) -> N
     kind = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     if pieces.size <= 2 * PART or kind == "memory":  # memory would show a file while it is being written
         fs.pipe_file(path, pieces.read(0, pieces.size))
-    elif kind in {"s3", "s3a"} and hasattr(fs, "call_s3"):
+    elif is_s3(fs):
         _upload_s3(fs, path, pieces, again)
     elif kind in {"gs", "gcs"} and hasattr(fs, "merge") and pieces.size >= _COMPOSE_FROM:
         _upload_composed(fs, path, pieces)

@@ -13,11 +13,6 @@ from typing import Any
 _MARK = "?upload="
 
 
-def known_to(fs: Any) -> bool:
-    """Tell whether a file system has such uploads: whether it is that of s3fs, or one like it."""
-    return hasattr(fs, "call_s3") and hasattr(fs, "split_path")
-
-
 def unfinished(fs: Any, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield a path, and the facts of a listing, for each upload whose target begins with a prefix.
 

@@ -194,7 +194,7 @@ def _remove(store: Store, folder: str, files: list[Entry]) -> list[Entry]:
     Looking at all of a large store, and removing much of it, takes minutes; one folder takes a moment.
     """
     prefix = f"{folder}/" if folder else ""
-    now = {path: changed for kind in (False, True) for path, _, changed in store.content.entries(prefix, temporary=kind)}
+    now = {path: changed for path, _, changed in store.content.entries(prefix, temporary=None)}
     old = [entry for entry in files if now.get(entry[0]) == entry[2]]
     store.content.delete([path for path, _, _ in old])
     return old
@@ -234,7 +234,7 @@ def du(*, store: str | None = None, profile: str | None = None) -> Usage:
 
 def usage_of(store: Store) -> Usage:
     """Return what takes room in a store."""
-    sizes = {path: size for kind in (False, True) for path, size, _ in store.content.entries("", temporary=kind)}
+    sizes = {path: size for path, size, _ in store.content.entries("", temporary=None)}
     by_flow: dict[str, dict[str, int]] = defaultdict(dict)
     known = Runs(store.content)
     counts: Counter[str] = Counter()
