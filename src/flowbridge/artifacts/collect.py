@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from flowbridge.artifacts.content import CHUNK
 from flowbridge.errors import ConfigError, suggest
@@ -15,6 +16,7 @@ PINNED = "pinned"
 GRACE = 24 * 3600.0
 """Seconds for which a file that nothing refers to is left alone: a run that is being written has not said yet that it needs it."""
 
+Item = TypeVar("Item")
 Entry = tuple[str, int, float]
 """Path, bytes, and time of last change in seconds since the epoch."""
 
@@ -94,18 +96,23 @@ def _spared(runs: Sequence[RunFacts], retention: Retention) -> set[tuple[str, st
     return {(run.flow, run.id) for run in newest + best}
 
 
+def best_of(items: Iterable[Item], metric: str, mode: str, metrics_of: Callable[[Item], Mapping[str, float]]) -> Item | None:
+    """Return the item with the greatest (``max``) or least (``min``) value of a metric, the first of equals; None where no item has it."""
+    having = [(value, item) for item in items if not math.isnan(value := metrics_of(item).get(metric, math.nan))]
+    return (min if mode == "min" else max)(having, key=lambda pair: pair[0])[1] if having else None
+
+
 def _best(by_flow: Mapping[str, Sequence[RunFacts]], wanted: str) -> list[RunFacts]:
     """Return the best of each flow's done runs by a metric, the newest of equals; flows that do not have it have none."""
     name, _, mode = wanted.removeprefix("metrics.").partition(":")
     if mode not in {"", "max", "min"}:
         raise ConfigError(f"The best run by {wanted!r}: write the metric, then :max or :min, such as loss:min")
-    choose = min if mode == "min" else max
     done = [[run for run in of if run.status == "done"] for of in by_flow.values()]
-    having = [[run for run in of if not math.isnan(run.metrics.get(name, math.nan))] for of in done]
-    if not any(having):  # mistyped, it would spare nothing, and what was to stay would go
+    found = [best for of in done if (best := best_of(of, name, mode, lambda run: run.metrics)) is not None]
+    if not found:  # mistyped, it would spare nothing, and what was to stay would go
         known = sorted({metric for of in done for run in of for metric in run.metrics})
         raise ConfigError(f"No run that is done has a metric {name!r}; they have {', '.join(known) or 'none'}.{suggest(name, known)}")
-    return [choose(of, key=lambda run: run.metrics[name]) for of in having if of]
+    return found
 
 
 def _may_go(run: RunFacts, retention: Retention, now: float) -> bool:

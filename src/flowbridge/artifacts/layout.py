@@ -55,7 +55,7 @@ def tags_dir(flow: str, run: str) -> str:
 
 def tag_file(flow: str, run: str, digest: str) -> str:
     """Return the path of what was said of one tag; it goes by its digest, as a tag may hold anything."""
-    return f"{tags_dir(flow, run)}/{digest.rpartition(':')[2]}.json"
+    return f"{tags_dir(flow, run)}/{name_of(digest)}.json"
 
 
 def tasks_dir(flow: str, run: str) -> str:

@@ -33,7 +33,7 @@ class LazyList(MutableSequence[Any]):
         self._load: Callable[[int], Any] | None = load
         self._positions = positions
         self._items: list[Any] = []
-        self.ahead = ahead or iter
+        self._ahead = ahead or iter
         self.origin = origin
 
     @property
@@ -43,7 +43,7 @@ class LazyList(MutableSequence[Any]):
 
     def _whole(self) -> list[Any]:
         if self._load is not None:
-            self._items, self._load = [self._load(p) for p in self.ahead(self._positions)], None
+            self._items, self._load = [self._load(p) for p in self._ahead(self._positions)], None
         return self._items
 
     def __len__(self) -> int:
@@ -57,7 +57,7 @@ class LazyList(MutableSequence[Any]):
         if self._load is None:
             return self._items[key]
         if isinstance(key, slice):
-            return LazyList(self._load, self._positions[key], self.origin, self.ahead)
+            return LazyList(self._load, self._positions[key], self.origin, self._ahead)
         return self._load(self._position(key))
 
     def _position(self, key: SupportsIndex) -> int:
@@ -79,12 +79,12 @@ class LazyList(MutableSequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         if self._load is None:
             return iter(self._items)
-        return map(self._load, self.ahead(self._positions))
+        return map(self._load, self._ahead(self._positions))
 
     def __reversed__(self) -> Iterator[Any]:
         if self._load is None:
             return iter(self._items[::-1])
-        return map(self._load, self.ahead(self._positions[::-1]))
+        return map(self._load, self._ahead(self._positions[::-1]))
 
     def __contains__(self, value: object) -> bool:
         return any(item is value or item == value for item in self)

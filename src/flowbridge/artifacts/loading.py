@@ -20,7 +20,7 @@ from flowbridge.artifacts.lazy import LazyList
 from flowbridge.artifacts.reference import Reference
 from flowbridge.artifacts.serializers import registry
 from flowbridge.artifacts.serializers.base import MOST_MANIFEST, Source, titled
-from flowbridge.artifacts.standing import from_inline, held_bytes, inline_reference, main_size
+from flowbridge.artifacts.standing import from_inline, held_bytes, inline_reference
 from flowbridge.artifacts.transfer import in_parallel
 from flowbridge.errors import ArtifactDamagedError, ArtifactNotFoundError, SerializationError, StoreError
 
@@ -75,43 +75,41 @@ class Loader:
             return held_bytes(ref)
         if ref.encoding:
             return bytes(self.view(ref))
-        return self._packed(ref) if ref.pack else self._blobs.read(ref.digest, main_size(ref))
+        return self._packed(ref) if ref.pack else self._blobs.read(ref.digest, ref.blob_size)
 
     def view(self, ref: Reference) -> memoryview:  # noqa: D102
         if ref.data is not None:
             return memoryview(bytearray(held_bytes(ref)))
         if ref.encoding:
             return self._unpacked(ref)
-        return memoryview(bytearray(self._packed(ref))) if ref.pack else self._blobs.view(ref.digest, main_size(ref))
+        return memoryview(bytearray(self._packed(ref))) if ref.pack else self._blobs.view(ref.digest, ref.blob_size)
 
     def open(self, ref: Reference) -> IO[bytes]:  # noqa: D102
         if ref.data is not None or ref.encoding or ref.pack:
             return io.BytesIO(self.read(ref))
-        return self._blobs.open(ref.digest, main_size(ref))
+        return self._blobs.open(ref.digest, ref.blob_size)
 
     def _unpacked(self, ref: Reference) -> memoryview:
         if ref.encoding != packing.ZSTD or ref.raw_size is None:
             raise SerializationError(f"{titled(ref)} is packed as {ref.encoding!r}, which this version of flowbridge does not know")
-        with self._blobs.open(ref.digest, main_size(ref)) as file:
+        with self._blobs.open(ref.digest, ref.blob_size) as file:
             return packing.unpacked(memoryview(file.read()), ref.raw_size)
 
     def _packed(self, ref: Reference) -> bytes:
         """Return bytes that share a blob with others: alone the first time, from the whole blob when more of it is wanted."""
         assert ref.pack is not None
-        if not 0 <= main_size(ref) <= _KEPT_SIZE or ref.offset < 0:
-            raise ArtifactDamagedError(
-                f"{titled(ref)} is said to be {main_size(ref)} bytes from {ref.offset} on of a blob of several items"
-            )
+        if not 0 <= ref.blob_size <= _KEPT_SIZE or ref.offset < 0:
+            raise ArtifactDamagedError(f"{titled(ref)} is said to be {ref.blob_size} bytes from {ref.offset} on of a blob of several items")
         if f"asked {ref.pack}" not in self._kept and not self._blobs.content.local:
             self._keep(f"asked {ref.pack}", lambda: True)
-            return self._blobs.range(ref.pack, ref.offset, main_size(ref), ref.digest)
+            return self._blobs.range(ref.pack, ref.offset, ref.blob_size, ref.digest)
         if self._blobs.content.local or ref.pack_size is None or ref.pack_size > _KEPT_SIZE:
-            return self._blobs.range(ref.pack, ref.offset, main_size(ref), ref.digest)
+            return self._blobs.range(ref.pack, ref.offset, ref.blob_size, ref.digest)
         name, whole = self._pack
         if name != ref.pack:
             whole = self._blobs.read(ref.pack, ref.pack_size)
             self._pack = ref.pack, whole
-        data = bytes(whole[ref.offset : ref.offset + main_size(ref)])
+        data = bytes(whole[ref.offset : ref.offset + ref.blob_size])
         if not digests.matches(data, ref.digest):
             raise ArtifactDamagedError(f"{titled(ref)} is damaged in the store {self.url}; run again what made it")
         return data
@@ -175,24 +173,21 @@ class Loader:
     def _list(self, ref: Reference, hint: Any) -> Any:
         root = self._root(ref)
         inner = _item_hint(hint)
-        origin = Origin(self.url, ref, lambda p: self.item(ref, p))
-        far = not self._blobs.content.local and self._blobs.cache is not None
-        lazy = LazyList(
-            lambda position: self._item(root, position, inner),
-            range(root.length),
-            origin,
-            (lambda positions: self._ahead(root, positions)) if far else None,
-        )
         meta = dict(ref.meta)
+        whole = ref.size <= EAGER and not meta.get("iterator")
+        lazy = LazyList(
+            self._counted(root, ref.size, inner) if whole and not self.trust else lambda position: self._item(root, position, inner),
+            range(root.length),
+            Origin(self.url, ref, lambda p: self.item(ref, p)),
+            None if self._blobs.content.local or self._blobs.cache is None else lambda positions: self._ahead(root, positions),
+        )
         if meta.get("iterator"):
             return _stream(iter(lazy), meta)
-        if ref.size > EAGER:
-            return lazy
-        return list(iter(lazy if self.trust else LazyList(self._counted(root, ref.size, inner), range(root.length), None, lazy.ahead)))
+        return list(iter(lazy)) if whole else lazy
 
     def _root(self, ref: Reference) -> Root:
-        if max(main_size(ref), ref.raw_size or 0) > MOST_MANIFEST:
-            raise ArtifactDamagedError(f"{titled(ref)} has a root of {max(main_size(ref), ref.raw_size or 0)} bytes, which is too many")
+        if ref.unpacked_size > MOST_MANIFEST:
+            raise ArtifactDamagedError(f"{titled(ref)} has a root of {ref.unpacked_size} bytes, which is too many")
         return self._keep(ref.digest, lambda: lists.parse_root(self.read(ref), ref.length))  # type: ignore[no-any-return]
 
     def _page(self, page: Page, count: int) -> list[Entry]:
@@ -219,7 +214,7 @@ class Loader:
         for position in positions:
             kind, body = self._entry(root, position)
             if kind == "r" and body.has_blob:
-                wanted[body.pack or body.digest] = body.pack_size or main_size(body)
+                wanted[body.pack or body.digest] = body.pack_size or body.blob_size
             elif not wanted:  # it stands in its page, and nothing before it is waited for
                 yield position
                 continue
@@ -270,7 +265,7 @@ class Loader:
         try:
             yield from self._blobs_of(ref, seen, lenient=lenient)
         except RecursionError as error:
-            raise ArtifactDamagedError(f"{titled(ref)} consists of values inside values, too many to follow") from error
+            raise _too_deep(ref) from error
 
     def _blobs_of(self, ref: Reference, seen: set[str], *, lenient: bool) -> Iterator[tuple[str, int]]:
         if ref.inline is not None:
@@ -280,7 +275,7 @@ class Loader:
             return
         if ref.data is None and digest not in seen:
             seen.add(digest)
-            yield digest, ref.pack_size or main_size(ref)
+            yield digest, ref.pack_size or ref.blob_size
         for inner in self._inner(ref, seen, lenient=lenient):
             if isinstance(inner, Reference):
                 yield from self._blobs_of(inner, seen, lenient=lenient)
@@ -380,4 +375,8 @@ def _named(ref: Reference) -> Iterator[None]:
         lost = "damaged" if isinstance(error, ArtifactDamagedError) else "not in the store any more"
         raise type(error)(f"{titled(ref)}, is {lost}. {error}") from error
     except RecursionError as error:
-        raise ArtifactDamagedError(f"{titled(ref)} consists of values inside values, too many to follow") from error
+        raise _too_deep(ref) from error
+
+
+def _too_deep(ref: Reference) -> ArtifactDamagedError:
+    return ArtifactDamagedError(f"{titled(ref)} consists of values inside values, too many to follow")

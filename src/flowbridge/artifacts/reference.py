@@ -55,6 +55,16 @@ class Reference(FrozenModel):
         return self.inline is None and self.data is None
 
     @property
+    def blob_size(self) -> int:
+        """Bytes of the main blob."""
+        return self.size if self.main_size is None else self.main_size
+
+    @property
+    def unpacked_size(self) -> int:
+        """Bytes of the main blob as stored, or as unpacked, whichever is more: what reading it takes at most."""
+        return max(self.blob_size, self.raw_size or 0)
+
+    @property
     def owns_blobs(self) -> bool:
         """Whether any of the value is in the store: a main blob, or parts or pages although the main bytes stand in the reference."""
         return self.has_blob or self.parts is not None or (self.inline is None and self.serializer == LIST)

@@ -12,11 +12,6 @@ from flowbridge.artifacts.serializers.base import titled
 from flowbridge.errors import ArtifactDamagedError
 
 
-def main_size(ref: Reference) -> int:
-    """Return the bytes of the main blob of a value."""
-    return ref.size if ref.main_size is None else ref.main_size
-
-
 def held_bytes(ref: Reference) -> bytes:
     """Return the bytes that stand in a reference.
 
@@ -27,7 +22,7 @@ def held_bytes(ref: Reference) -> bytes:
         data = base64.b64decode(ref.data or "", validate=True)
     except ValueError:
         data = b""
-    if len(data) != main_size(ref) or not digests.matches(data, ref.digest):
+    if len(data) != ref.blob_size or not digests.matches(data, ref.digest):
         raise _damaged_inside(ref)
     return data
 

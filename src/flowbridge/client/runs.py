@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from flowbridge.artifacts.collect import best_of
 from flowbridge.client.options import open_store, profile_of
 from flowbridge.client.run import Run
 from flowbridge.client.where import Where, ordered
@@ -123,12 +123,11 @@ class RunList(Sequence[Run[Any]]):
         if mode not in ("max", "min"):
             raise ConfigError(f"mode={mode!r}: expected 'max' or 'min'")
         name = metric.removeprefix("metrics.")
-        having = [(value, run) for run in self._runs if (value := run.metrics.get(name)) is not None and not math.isnan(value)]
-        if not having:
+        found = best_of(self._runs, name, mode, lambda run: run.metrics)
+        if found is None:
             known = {m for run in self._runs for m in run.metrics}
             raise RunNotFoundError(f"None of {len(self)} runs has a metric {name!r}.{suggest(name, known)}")
-        choose = max if mode == "max" else min
-        return choose(having, key=lambda pair: pair[0])[1]
+        return found
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the runs as listings show them; of a store that is far away, many are read at the same time."""

@@ -136,7 +136,7 @@ class Source:
         Raises:
             ArtifactDamagedError: There are more than that can be.
         """
-        size = max(self.ref.size if self.ref.main_size is None else self.ref.main_size, self.ref.raw_size or 0)
+        size = self.ref.unpacked_size
         if size > MOST_MANIFEST:
             raise ArtifactDamagedError(f"A value of type {self.ref.type} names its parts in {size} bytes, which is too many")
         return self.read()
