@@ -5,21 +5,13 @@ import sys
 
 import pytest
 
+from tests.examples.test_pages import MODEL
+
 SCRIPT = """
 import fractions
 from flowbridge import flow, register_serializer, step
 
-class Model:
-    def __init__(self, weights):
-        self.weights = weights
-
-    def write(self, file):
-        file.write(self.weights)
-
-    @classmethod
-    def read(cls, file):
-        return cls(file.read())
-
+{model}
 {before}
 register_serializer(Model, save=lambda model, file: model.write(file), load=Model.read)
 register_serializer(fractions.Fraction, save=lambda n, file: file.write(str(n).encode()), load=lambda file: fractions.Fraction(file.read().decode()), name="fraction")
@@ -70,7 +62,7 @@ def python(store, tmp_path):
 
 @pytest.mark.parametrize("size", [10, 10_000])
 def test_it_holds_in_tasks_and_elsewhere(python, tmp_path, size):
-    (tmp_path / "script.py").write_text(SCRIPT.format(size=size, before=""))
+    (tmp_path / "script.py").write_text(SCRIPT.format(model=MODEL, size=size, before=""))
     assert python("script.py").splitlines() == [f"done {size // 2} True", "make __main__.Model", "half fraction"]
     assert python("-c", LOOK) == f"{size // 2} Model {size}\n"
     assert python("-c", FROM_ANEW) == "True False\n"
@@ -78,12 +70,14 @@ def test_it_holds_in_tasks_and_elsewhere(python, tmp_path, size):
 
 def test_one_that_cannot_travel_is_refused_before_anything_runs(python, tmp_path):
     before = "import threading; lock = threading.Lock(); Model.write = lambda self, file: lock.acquire()"
-    (tmp_path / "script.py").write_text(SCRIPT.format(size=10, before=before))
+    (tmp_path / "script.py").write_text(SCRIPT.format(model=MODEL, size=10, before=before))
     said = python("script.py", code=1)
     assert "lock" in said
     assert not (tmp_path / "store").exists()
     (tmp_path / "script.py").write_text(
-        SCRIPT.format(size=10, before="").replace("load=lambda file:", "load=lambda file, lock=__import__('threading').Lock():")
+        SCRIPT.format(model=MODEL, size=10, before="").replace(
+            "load=lambda file:", "load=lambda file, lock=__import__('threading').Lock():"
+        )
     )
     said = python("script.py", code=1)
     assert "the format of Model, Fraction is registered in a notebook or script" in said
